@@ -1,0 +1,1 @@
+"""Foundation of everything else; imports nothing of Shoestring outside this folder."""
