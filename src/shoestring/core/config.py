@@ -41,7 +41,9 @@ def from_dict(kind: type[C], values: Mapping[str, Any]) -> C:
     values = dict(values)
     schema = values.pop("schema", SCHEMA)
     if schema != SCHEMA:
-        raise ConfigError(f"schema={schema!r} is not known; this version reads schema {SCHEMA}. Convert the file or update")
+        raise ConfigError(
+            f"schema={schema!r} is not known; this version reads schema {SCHEMA}. Convert the file or update"
+        )
     return _build(kind, values, "")
 
 
@@ -50,7 +52,9 @@ def read_toml(kind: type[C], path: Path, overrides: Sequence[str] = ()) -> C:
     try:
         values = tomllib.loads(path.read_text())
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise ConfigError(f"could not read the config {path}: {e}. Give a TOML file; --print-config shows one") from e
+        raise ConfigError(
+            f"could not read the config {path}: {e}. Give a TOML file; --print-config shows one"
+        ) from e
     return from_dict(kind, apply_overrides(values, overrides))
 
 
@@ -65,7 +69,7 @@ def write_toml(config: Any, path: Path) -> None:
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Return `values` with overrides such as ``a.b=3`` or ``name=text`` applied (values are TOML, else text)."""
+    """Return `values` with overrides such as ``a.b=3`` or ``name=text`` applied (TOML values, else text)."""
     out = _copy(values)
     for item in overrides:
         key, sign, text = item.partition("=")
@@ -125,7 +129,7 @@ def _build(kind: type[C], values: Mapping[str, Any], where: str) -> C:
     return kind(**made)
 
 
-def _coerce(hint: Any, value: Any, where: str) -> Any:  # noqa: C901, PLR0911  # one branch a kind of type
+def _coerce(hint: Any, value: Any, where: str) -> Any:  # noqa: PLR0911  # one branch a kind of type
     origin, args = get_origin(hint), get_args(hint)
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return _build(hint, value, where + ".")  # type: ignore[arg-type]  # is_dataclass also admits instances
@@ -137,16 +141,22 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:  # noqa: C901, PLR0911  #
         raise ConfigError(f"{where}={value!r} is not one of {', '.join(map(repr, args))}")
     if origin is tuple and isinstance(value, list | tuple):
         return _coerce_tuple(args, value, where)
-    if origin is dict and isinstance(value, Mapping):
+    if origin in (dict, Mapping) and isinstance(value, Mapping):
         return {k: _coerce(args[1], v, f"{where}.{k}") for k, v in value.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint is Path and isinstance(value, str):
         return Path(value)
     plain = origin or hint
-    if hint is Any or (isinstance(plain, type) and isinstance(value, plain) and (plain is bool or not isinstance(value, bool))):
+    if hint is Any or (
+        isinstance(plain, type)
+        and isinstance(value, plain)
+        and (plain is bool or not isinstance(value, bool))
+    ):
         return value
-    raise ConfigError(f"{where}={value!r} has type {type(value).__name__}; expected {getattr(hint, '__name__', hint)}")
+    raise ConfigError(
+        f"{where}={value!r} has type {type(value).__name__}; expected {getattr(hint, '__name__', hint)}"
+    )
 
 
 def _coerce_union(args: tuple[Any, ...], value: Any, where: str) -> Any:

@@ -11,8 +11,17 @@ from shoestring.core.errors import StorageError
 __all__ = ["write_bytes_atomic", "write_json_atomic", "write_text_atomic"]
 
 
-def write_bytes_atomic(path: Path, data: bytes) -> None:
+def write_bytes_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Write `data` to `path` through a temporary file, fsync and rename.
+
+    Parameters
+    ----------
+    path : Path
+        Where; folders above it are made.
+    data : bytes
+        The whole content.
+    durable : bool
+        False leaves out the fsync: readers still see old or new, but a power cut may lose it.
 
     Raises
     ------
@@ -26,27 +35,31 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
             with os.fdopen(fd, "wb") as f:
                 f.write(data)
                 f.flush()
-                os.fsync(f.fileno())
+                if durable:
+                    os.fsync(f.fileno())
             Path(name).chmod(0o666 & ~_umask())
             Path(name).replace(path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
-        _fsync_folder(path.parent)
+        if durable:
+            _fsync_folder(path.parent)
     except OSError as e:
         raise StorageError(
-            e.errno, f"could not write {path}: {e.strerror}; nothing was changed there. Check space and permissions"
+            e.errno,
+            f"could not write {path}: {e.strerror}; nothing was changed there. Check space and permissions",
         ) from e
 
 
-def write_text_atomic(path: Path, text: str) -> None:
+def write_text_atomic(path: Path, text: str, *, durable: bool = True) -> None:
     """Write UTF-8 `text` to `path` atomically (see `write_bytes_atomic`)."""
-    write_bytes_atomic(path, text.encode())
+    write_bytes_atomic(path, text.encode(), durable=durable)
 
 
-def write_json_atomic(path: Path, value: Any) -> None:
+def write_json_atomic(path: Path, value: Any, *, durable: bool = True) -> None:
     """Write `value` as indented JSON with sorted keys to `path` atomically; NaN is refused."""
-    write_text_atomic(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    write_text_atomic(path, text, durable=durable)
 
 
 def _umask() -> int:

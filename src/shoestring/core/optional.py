@@ -30,5 +30,6 @@ def optional(module: str, extra: str) -> ModuleType:
         if e.name != module.partition(".")[0]:
             raise
         raise MissingExtraError(
-            f"{module!r} is not installed. It comes with the {extra!r} extra: pip install 'shoestring[{extra}]'"
+            f"{module!r} is not installed. It comes with the {extra!r} extra: "
+            f"pip install 'shoestring[{extra}]'"
         ) from e

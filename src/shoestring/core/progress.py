@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 __all__ = ["progress"]
@@ -28,7 +28,7 @@ def progress(items: Iterable[T], title: str, total: int | None = None, every_s: 
     if not (sys.stderr.isatty() and os.environ.get("SHOESTRING_PROGRESS", "1") != "0"):
         yield from items
         return
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     start = last = time.monotonic()
     for done, item in enumerate(items, start=1):

@@ -60,7 +60,9 @@ class Preparation:
     run: str
     """Entry point ``module:function`` taking a `Context`; leaves its files in ``context.folder``."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values handed to `run`, over the workload's own options."""
     per_seed: bool = True
+    """False: one run, with seed 0, serves every seed."""
     timeout_s: float = 3600.0
     sources: tuple[str, ...] = ("core", "data", "nn")
     """Folders of the package whose text decides whether a finished preparation may be used again."""
@@ -156,7 +158,7 @@ class Plot:
     title: str
     workload: str
     kind: Literal["dots", "lines"]
-    """``dots``: one metric, a row an arm, a dot a seed and the median. ``lines``: one series, a line an arm."""
+    """``dots``: one metric, a row an arm, a dot a seed, the median. ``lines``: one series, a line an arm."""
     of: str
     """Name of the metric or series."""
     arms: tuple[str, ...] = ()
@@ -255,4 +257,4 @@ class Verdict:
     high: float | None
     num_seeds: int
     reason: str
-    """Why not ``holds``: too few seeds, an arm that failed, a missing resource, or the claim's explanation."""
+    """Why not ``holds``: too few seeds, an arm that failed, a missing resource, the claim's explanation."""

@@ -1,0 +1,1 @@
+"""Few bits, no data: quantisation of trained networks."""
