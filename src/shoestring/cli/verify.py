@@ -1,8 +1,7 @@
 """``shoestring verify``."""
 
-import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -66,7 +65,7 @@ def verify(  # noqa: PLR0913, PLR0917  # one parameter a flag
     store: Annotated[Path | None, typer.Option(help="Also store the evidence here.", metavar="DIR")] = None,
     rerun: Annotated[bool, typer.Option("--rerun", help="Run finished tasks again.")] = False,
     ray: Annotated[
-        str | None, typer.Option(help="Run the tasks on this Ray cluster.", metavar="ADDRESS")
+        str | None, typer.Option(help="Run the tasks on this Ray cluster ('local' starts one).", metavar="ADDRESS")
     ] = None,
     mlflow: Annotated[str | None, typer.Option(help="Also log to this MLflow server.", metavar="URI")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -132,7 +131,9 @@ def _verify_one(study: Study, wish: _Wish, backend: Backend | None) -> int:
         if report:
             console.print(f"\nreport: {report}", markup=False, soft_wrap=True)
     if wish.mlflow is not None:
-        _log_to_mlflow(wish.mlflow, verifications)
+        from shoestring.evidence.mlflow_log import log_verification
+
+        log_verification(wish.mlflow, verifications)
     return int(any(r.status in ("failed", "timeout") for v in verifications for r in v.records))
 
 
@@ -211,10 +212,9 @@ def _folders(items: Sequence[str]) -> dict[str, Path]:
 
 
 def _ray(address: str | None, threads: int | None, stack: ExitStack) -> Backend | None:
+    """Connect to a Ray cluster, if one was named, until the stack is left."""
     if address is None:
         return None
-    raise NotImplementedError((address, threads, stack, sys))
+    from shoestring.evidence.ray_backend import RayBackend
 
-
-def _log_to_mlflow(uri: str, verifications: Sequence[Verification]) -> None:
-    raise NotImplementedError((uri, verifications))
+    return stack.enter_context(closing(RayBackend(address, threads or 1)))

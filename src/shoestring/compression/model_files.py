@@ -61,11 +61,13 @@ def load_model(
         inspect.signature(function).bind(**kwargs)
     except TypeError as e:
         given = ", ".join(f"{k}={v!r}" for k, v in kwargs.items()) or "no arguments"
-        raise ConfigError(f"{factory!r} cannot be called with {given}: {e}. set them under [factory]") from e
+        raise ConfigError(
+            f"{factory!r} cannot be called with {given}: {e}; set its arguments under [factory] in the config"
+        ) from e
     model = function(**kwargs)
     if not isinstance(model, nn.Module):
         raise ConfigError(
-            f"{factory!r} returned {type(model).__name__}; it must return a torch.nn.Module with the architecture"
+            f"{factory!r} returned {type(model).__name__}; it must return a torch.nn.Module"
         )
     model = model.cpu()
     if weights is not None:
@@ -127,8 +129,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
     if problems:
         text = "; ".join(f"{what}: {_some(keys)}" for what, keys in problems)
         raise DataError(
-            f"the weights in {path} do not fit {type(model).__name__}: {text}. Give the file that belongs to this "
-            "architecture, or correct the factory's arguments"
+            f"the weights in {path} do not fit {type(model).__name__}: {text}. Give the file that "
+            "belongs to this architecture, or correct the factory's arguments"
         )
     bad = [k for k, v in found.items() if v.is_floating_point() and not torch.isfinite(v).all()]
     if bad:
@@ -164,7 +166,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             break
     if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise DataError(
-            f"{path} does not hold tensors by name but {_describe(state)}; save model.state_dict() and give that file"
+            f"{path} does not hold tensors by name but {_describe(state)}; "
+            "save model.state_dict() and give that file"
         )
     tensors = {str(k): v for k, v in state.items()}
     for prefix in _PREFIXES:
@@ -187,7 +190,7 @@ def _read_torch(path: Path) -> Any:
         if path.open("rb").read(4)[:2] not in (b"PK", b"\x80\x02"):
             raise StorageError(f"{path} is neither a safetensors nor a torch file; give one of these") from e
         raise DataError(
-            f"{path} holds pickled Python objects, which can run code when they are loaded, so it is refused. "
+            f"{path} holds pickled Python objects, which can run code when loaded, so it is refused. "
             "Where you trust the file, convert it: "
             f"torch.save(torch.load({path.name!r}, weights_only=False).state_dict(), 'weights.pt')"
         ) from e

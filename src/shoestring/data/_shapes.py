@@ -49,7 +49,8 @@ def synthetic_shapes(
 
     Notes
     -----
-    Place, size, angle and all colours are random; the ground has a colour gradient and a wave; three
+    Place, size, angle and all colours are random; the ground has a colour
+    gradient and a faint wave, and the figure stands out from it by 70 levels or more; three
     small outlines of any kind lie behind the figure and a thin bar may lie across it; pixel noise
     comes on top. Nothing but the outline and its texture depends on the class, so that the mean
     colour says nothing. 10,000 images of 32x32 take some seconds and 31 MB.
@@ -81,7 +82,7 @@ def _draw_chunk(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uint8],
     tens = np.tile(np.arange(len(SHAPE_CLASSES)), (_CHUNK // len(SHAPE_CLASSES), 1))
     label_N = rng.permuted(tens, axis=1).reshape(-1).astype(np.int64)
     row_HW, column_HW = (g.astype(np.float32) + 0.5 for g in np.mgrid[:size, :size])
-    canvas_NHW3 = _ground(rng, row_HW / size, column_HW / size)
+    canvas_NHW3, middle_N3 = _ground(rng, row_HW / size, column_HW / size)
 
     for _ in range(_NUM_DISTRACTORS):
         centre_N2 = _uniform(rng, 0.0, size, 2)
@@ -90,10 +91,10 @@ def _draw_chunk(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uint8],
         u, v = _local(row_HW, column_HW, centre_N2, radius_N, _uniform(rng, 0, 2 * np.pi))
         _paint(canvas_NHW3, _cover(kind_N, u, v, radius_N), _uniform(rng, 0, 255, 3)[:, None, None])
 
-    radius_N = _uniform(rng, 0.22 * size, 0.36 * size)
-    centre_N2 = size / 2 + _uniform(rng, -0.18 * size, 0.18 * size, 2)
+    radius_N = _uniform(rng, 0.28 * size, 0.4 * size)
+    centre_N2 = size / 2 + _uniform(rng, -0.12 * size, 0.12 * size, 2)
     u, v = _local(row_HW, column_HW, centre_N2, radius_N, _uniform(rng, 0, 2 * np.pi))
-    fill_N113 = _uniform(rng, 0, 255, 3)[:, None, None]
+    fill_N113 = _apart(rng, middle_N3)[:, None, None]
     away_N113 = np.where(
         fill_N113 < 128, _uniform(rng, 40, 110, 3)[:, None, None], -_uniform(rng, 40, 110, 3)[:, None, None]
     )
@@ -104,24 +105,34 @@ def _draw_chunk(rng: np.random.Generator, size: int) -> tuple[NDArray[np.uint8],
     _paint(canvas_NHW3, _cover(label_N // 2, u, v, radius_N), colour_NHW3)
 
     _paint(canvas_NHW3, _bar(rng, row_HW, column_HW, size), _uniform(rng, 0, 255, 3)[:, None, None])
-    level_N = _uniform(rng, 4, 22)
+    level_N = _uniform(rng, 2, 12)
     canvas_NHW3 += level_N[:, None, None, None] * rng.standard_normal(canvas_NHW3.shape, dtype=np.float32)
     return np.clip(np.rint(canvas_NHW3), 0, 255).astype(np.uint8), label_N
 
 
-def _ground(rng: np.random.Generator, row_HW: _Floats, column_HW: _Floats) -> _Floats:
-    """Colour gradient in a random direction, and a wave in one random colour."""
+def _ground(rng: np.random.Generator, row_HW: _Floats, column_HW: _Floats) -> tuple[_Floats, _Floats]:
+    """Colour gradient in a random direction with a wave in one colour; also its colour in the middle."""
     angle_N = _uniform(rng, 0, 2 * np.pi)[:, None, None]
-    along_NHW = 0.5 + (row_HW - 0.5) * np.sin(angle_N) + (column_HW - 0.5) * np.cos(angle_N)
-    one_N113, two_N113, wave_N113 = (_uniform(rng, 0, 255, 3)[:, None, None] for _ in range(3))
+    along_NHW = (row_HW - 0.5) * np.sin(angle_N) + (column_HW - 0.5) * np.cos(angle_N)
+    middle_N3 = _uniform(rng, 40, 215, 3)
+    slope_N113, wave_N113 = (_uniform(rng, -80, 80, 3)[:, None, None] for _ in range(2))
     turns_N11, phase_N11 = _uniform(rng, 1, 7)[:, None, None], _uniform(rng, 0, 2 * np.pi)[:, None, None]
     tilt_N11 = _uniform(rng, 0, 2 * np.pi)[:, None, None]
     across_NHW = row_HW * np.cos(tilt_N11) + column_HW * np.sin(tilt_N11)
     wave_NHW = np.sin(2 * np.pi * turns_N11 * across_NHW + phase_N11)
-    strength_N11 = _uniform(rng, 0, 0.25)[:, None, None]
-    out: _Floats = one_N113 + (two_N113 - one_N113) * along_NHW[..., None]
-    out += (strength_N11 * wave_NHW)[..., None] * (wave_N113 - 128)
-    return out
+    strength_N11 = _uniform(rng, 0, 0.12)[:, None, None]
+    out: _Floats = middle_N3[:, None, None] + slope_N113 * along_NHW[..., None]
+    out += (strength_N11 * wave_NHW)[..., None] * wave_N113
+    return out, middle_N3
+
+
+def _apart(rng: np.random.Generator, colour_N3: _Floats) -> _Floats:
+    """Draw colours that stand out: 70 to 140 levels away, less only at the ends of the scale."""
+    step_N3 = _uniform(rng, 70, 140, 3)
+    up_N3 = np.where(
+        colour_N3 + step_N3 > 255, False, (colour_N3 < step_N3) | (rng.random(step_N3.shape) < 0.5)
+    )
+    return np.clip(np.where(up_N3, colour_N3 + step_N3, colour_N3 - step_N3), 0, 255).astype(np.float32)
 
 
 def _local(

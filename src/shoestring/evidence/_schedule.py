@@ -88,22 +88,22 @@ class Schedule:
 
     def _use_finished(self) -> list[Task]:
         """Take records of an earlier call; return the tasks without one."""
-        finished: dict[tuple[str, str], Record] = {}
-        if not self._rerun:
-            for task in self._tasks:
-                record = self._finished_record(task)
-                if record is not None:
-                    finished[_id(task)] = record
+        if self._rerun:
+            return list(self._tasks)
+        finished = {_id(t): record for t in self._tasks if (record := self._finished_record(t)) is not None}
+        in_use = {(t.workload, t.needs) for t in self._tasks if _id(t) not in finished}
         for task in self._tasks:
-            # A preparation that must run again may leave other files, but its key and thus its content is the same.
+            # Files of a preparation may have been deleted; that matters only to arms that are left to run.
+            lost = task.arm == PREPARE and not (self._folder(task) / FILES).is_dir()
+            if lost and (task.workload, task.key) in in_use:
+                finished.pop(_id(task), None)
             if _id(task) in finished:
                 self._finish(task, finished[_id(task)], reused=True)
         return [task for task in self._tasks if _id(task) not in finished]
 
     def _finished_record(self, task: Task) -> Record | None:
-        folder = self._folder(task)
-        path = folder / "record.json"
-        if not path.exists() or (task.arm == PREPARE and not (folder / FILES).is_dir()):
+        path = self._folder(task) / "record.json"
+        if not path.exists():
             return None
         try:
             record = read_record(path)
@@ -238,7 +238,7 @@ class Schedule:
 
 
 def _id(task: Task) -> tuple[str, str]:
-    """What tells tasks apart: equal arms of two workloads have the same key."""
+    """Tell tasks apart: equal arms of two workloads have the same key."""
     return task.workload, f"{task.arm}-{task.seed}-{task.key}"
 
 

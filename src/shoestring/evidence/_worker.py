@@ -39,7 +39,7 @@ def main(task_file: Path) -> int:
             if entry not in sys.path:
                 sys.path.append(entry)
         outcome = run(task, folder)
-    except BaseException as e:  # noqa: BLE001  # the report of every end, then the process ends with code 1
+    except BaseException as e:  # reports every end, then the process ends with code 1
         (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
         write_text_atomic(folder / "error.txt", describe_error(e))
         return 1

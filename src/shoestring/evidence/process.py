@@ -111,11 +111,7 @@ class TaskProcess:
             },
             durable=False,
         )
-        given = [
-            str(Path(entry).resolve())
-            for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)
-            if entry
-        ]
+        given = [str(Path(p).resolve()) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
         environment = {
             **os.environ,
             **dict.fromkeys(_THREAD_VARIABLES, str(job.threads)),
@@ -124,13 +120,8 @@ class TaskProcess:
             "PYTHONFAULTHANDLER": "1",
             "PYTHONUNBUFFERED": "1",
         }
-        command = [
-            sys.executable,
-            "-P",
-            "-m",
-            "shoestring.evidence._worker",
-            str((job.folder / "task.json").resolve()),
-        ]
+        task_file = str((job.folder / "task.json").resolve())
+        command = [sys.executable, "-P", "-m", "shoestring.evidence._worker", task_file]
         with (job.folder / "log.txt").open("ab") as log:
             return _popen(command, environment, log, job.folder / FILES, read_fd)
 
@@ -144,12 +135,12 @@ class TaskProcess:
         self._process.returncode = os.waitstatus_to_exitcode(status)
         self._cpu_s = usage.ru_utime + usage.ru_stime
         peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        # Linux counts our own memory at the start into the child's peak; only a greater figure is the child's.
+        # Linux counts our own memory at the start into it; only a greater figure is the child's.
         self._peak = peak if peak > self._peak_of_parent else self._peak_seen
         return True
 
     def _reap(self) -> None:
-        """Kill the whole group and wait for its leader; the guard keeps the group's number ours until then."""
+        """Kill the whole group and wait for its leader; the guard keeps the group's number ours till then."""
         with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: a group of zombies only
             os.killpg(self._process.pid, signal.SIGKILL)
         self._wait(0)

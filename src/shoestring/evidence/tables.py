@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
@@ -196,22 +197,20 @@ def _wide(
 ) -> Table:
     table = _table(title)
     table.add_column("arm", min_width=16, overflow="fold")
+    heads = []
     for m in metrics:
         unit = [f"({_clean(m.unit)})"] if m.unit not in ("", "bytes") else []
-        table.add_column(
-            "\n".join([*textwrap.wrap(_clean(m.title), 14), *unit]), justify="right", no_wrap=True
-        )
-    table.add_column("time", justify="right", no_wrap=True)
-    table.add_column("peak memory", justify="right", no_wrap=True)
-    table.add_column("status")
-    for row, figures in zip(rows, cells, strict=True):
-        table.add_row(
-            _arm(row),
-            *figures,
-            _cell(row.wall_s, format_seconds),
-            _cell(row.peak_bytes, format_bytes),
-            _status(row),
-        )
+        heads.append("\n".join([*textwrap.wrap(_clean(m.title), 14), *unit]))
+    full = [
+        [*figures, _cell(row.wall_s, format_seconds), _cell(row.peak_bytes, format_bytes)]
+        for row, figures in zip(rows, cells, strict=True)
+    ]
+    for i, head in enumerate([*heads, "time", "peak memory"]):
+        lines = [line for text in (head, *(row[i].plain for row in full)) for line in text.split("\n")]
+        table.add_column(head, justify="right", no_wrap=True, min_width=max(map(cell_len, lines)))
+    table.add_column("status", min_width=12)
+    for row, line in zip(rows, full, strict=True):
+        table.add_row(_arm(row), *line, _status(row))
     return table
 
 

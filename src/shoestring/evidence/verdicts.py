@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from shoestring.evidence.model import Claim, Compare, Metric, Record, Verdict, V
 __all__ = ["MEASURED_BY_RUNNER", "MIN_SEEDS", "bootstrap_median", "judge"]
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 MIN_SEEDS = 3
 """Seeds below which nothing is said to hold."""
@@ -19,6 +21,7 @@ MEASURED_BY_RUNNER = ("wall_s", "cpu_s", "peak_bytes")
 """Fields of a `Record` that a claim may use like a metric."""
 _RESAMPLES = 10_000
 _BOOTSTRAP_SEED = 20_210_531
+_LARGEST = 1e300  # keeps sums of two finite, and evidence in JSON
 _ROUNDING = 8 * float(np.finfo(np.float64).eps)
 
 
@@ -84,10 +87,17 @@ def bootstrap_median(values: Floats) -> tuple[float, float]:
     10,000 resamples from a fixed seed: the same values in any order give the same interval.
     """
     ordered = np.sort(values)
-    rng = np.random.default_rng(_BOOTSTRAP_SEED)
-    picks = rng.integers(0, len(ordered), size=(_RESAMPLES, len(ordered)))
-    low, high = np.quantile(np.median(ordered[picks], axis=1), [0.025, 0.975])
+    below, above = _middle_ranks(len(ordered))
+    low, high = np.quantile((ordered[below] + ordered[above]) / 2, [0.025, 0.975])
     return float(low), float(high)
+
+
+@cache
+def _middle_ranks(num: int) -> tuple[Ints, Ints]:
+    """Return the two middle ranks of each resample; they depend on the number of values only."""
+    rng = np.random.default_rng(_BOOTSTRAP_SEED)
+    ranks = np.sort(rng.integers(0, num, size=(_RESAMPLES, num)), axis=1)
+    return ranks[:, (num - 1) // 2], ranks[:, num // 2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,48 +182,17 @@ def _judge_compare(claim: Claim, check: Compare, records: Sequence[Record], show
     seeds = sorted(arm.values.keys() & than.values.keys())
     if not seeds:
         return _not_checkable(claim, f"arms {check.arm!r} and {check.than!r} have no finished seed in common")
+    if (text := _why_no_ratio(check, arm, than, seeds)) is not None:
+        return _not_checkable(claim, text)
     ours, theirs = (np.array([a.values[s] for s in seeds], dtype=np.float64) for a in (arm, than))
-    if check.ratio is not None:
-        over, under, name = (
-            (ours, theirs, check.than) if check.direction == "higher" else (theirs, ours, check.arm)
-        )
-        if np.any(under <= 0):
-            at = int(np.argmax(under <= 0))
-            text = (
-                f"a ratio needs positive figures; arm {name!r} measured {under[at]:g} with seed {seeds[at]}"
-            )
-            return _not_checkable(claim, text)
-        effects, none, asked = over / under, 1.0, check.ratio
-    else:
-        effects, none, asked = _differences(ours, theirs, check.direction), 0.0, check.by
+    effects = _effects(check, ours, theirs)
     estimate = float(np.median(effects))
     low, high = bootstrap_median(effects)
-    slack = (
-        _ROUNDING * max(float(np.max(np.abs(ours))), float(np.max(np.abs(theirs))))
-        if none == 0
-        else _ROUNDING * asked
-    )
-    floor = min(asked, none)
-    reached = estimate >= asked - slack
-    clear = low > floor
-    if len(seeds) >= MIN_SEEDS and reached and clear:
-        word: VerdictWord = "holds"
-    elif estimate > none or (asked < none and reached):
-        word = "direction holds"
-    else:
-        word = "does not hold"
-    measured = _measured_compare(check, (ours, theirs, effects), (estimate, low, high), show)
-    causes = []
-    if len(seeds) < MIN_SEEDS:
-        causes.append(_only(len(seeds)))
-    if not reached or estimate <= none <= asked:
-        causes.append(_too_small(check, estimate, asked, show))
-    elif not clear and len(seeds) > 1:
-        causes.append(f"the interval reaches {'no effect' if floor == none else 'past what is allowed'}")
+    word, causes = _word(check, len(seeds), (estimate, low, high), show)
     return _verdict(
         claim,
         word,
-        measured=measured,
+        measured=_measured_compare(check, (ours, theirs, effects), (estimate, low, high), show),
         figures=(estimate, low, high) if len(seeds) > 1 else (estimate, None, None),
         num_seeds=len(seeds),
         causes=causes,
@@ -221,11 +200,49 @@ def _judge_compare(claim: Claim, check: Compare, records: Sequence[Record], show
     )
 
 
-def _differences(ours: Floats, theirs: Floats, direction: str) -> Floats:
-    """Paired differences in the wanted direction; what is smaller than rounding is no difference."""
-    effects = ours - theirs if direction == "higher" else theirs - ours
-    effects[np.abs(effects) <= _ROUNDING * np.maximum(np.abs(ours), np.abs(theirs))] = 0.0
-    return effects
+def _why_no_ratio(check: Compare, arm: _ArmSeeds, than: _ArmSeeds, seeds: Sequence[int]) -> str | None:
+    """Name the first denominator that is not positive, if a ratio is asked for."""
+    if check.ratio is None:
+        return None
+    under = than if check.direction == "higher" else arm
+    for seed in seeds:
+        if under.values[seed] <= 0:
+            value = f"{under.values[seed]:g} with seed {seed}"
+            return f"a ratio needs positive figures; arm {under.arm!r} measured {value}"
+    return None
+
+
+def _effects(check: Compare, ours: Floats, theirs: Floats) -> Floats:
+    """Return paired differences or factors in the wanted direction; rounding is no difference."""
+    more, less = (ours, theirs) if check.direction == "higher" else (theirs, ours)
+    with np.errstate(over="ignore"):
+        if check.ratio is not None:
+            effects = more / less
+        else:
+            effects = more - less
+            effects[np.abs(effects) <= _ROUNDING * np.maximum(np.abs(more), np.abs(less))] = 0.0
+    return np.clip(effects, -_LARGEST, _LARGEST)
+
+
+def _word(
+    check: Compare, num_seeds: int, figures: tuple[float, float, float], show: _Printer
+) -> tuple[VerdictWord, list[str]]:
+    """Return the verdict on a comparison and what keeps it from holding."""
+    estimate, low, _ = figures
+    none, asked = (0.0, check.by) if check.ratio is None else (1.0, check.ratio)
+    reached = estimate >= asked or math.isclose(estimate, asked, rel_tol=1e-9)
+    clear = low > min(asked, none)
+    causes = []
+    if num_seeds < MIN_SEEDS:
+        causes.append(_only(num_seeds))
+    if not reached or estimate <= none <= asked:
+        causes.append(_too_small(check, estimate, asked, show))
+    elif not clear and num_seeds > 1:
+        causes.append(f"the interval reaches {'past what is allowed' if asked < none else 'no effect'}")
+    if not causes and clear:
+        return "holds", causes
+    in_direction = estimate > none or (asked < none and reached)
+    return "direction holds" if in_direction else "does not hold", causes
 
 
 def _measured_compare(
@@ -307,7 +324,7 @@ def _verdict(
     reason = "; ".join(said)
     if word != "holds" and claim.if_not:
         reason = f"{reason}. {claim.if_not}" if reason else claim.if_not
-    estimate, low, high = (_finite(f) for f in figures)
+    estimate, low, high = figures
     return Verdict(
         claim=claim.name,
         word=word,
@@ -331,11 +348,6 @@ def _not_checkable(claim: Claim, reason: str) -> Verdict:
         num_seeds=0,
         reason=reason,
     )
-
-
-def _finite(value: float | None) -> float | None:
-    """Overflowing figures cannot be stored as JSON."""
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _only(num: int) -> str:

@@ -14,12 +14,13 @@ and without spaces.
 
 from shoestring.compression.export._graph import build_program
 from shoestring.compression.export._integer_model import IntegerModel
-from shoestring.compression.export._onnx import save_onnx
+from shoestring.compression.export._onnx import encode_onnx, save_onnx
 from shoestring.compression.export._packing import pack_codes, packed_bytes, unpack_codes
 from shoestring.compression.export._program import OPERATIONS, IntegerWeight, Node, Program
 from shoestring.compression.export._safetensors import (
     FileSizes,
     ModelDescription,
+    encode_integer,
     file_sizes,
     float_bytes,
     load_integer,
@@ -35,6 +36,8 @@ __all__ = [
     "Node",
     "Program",
     "build_program",
+    "encode_integer",
+    "encode_onnx",
     "file_sizes",
     "float_bytes",
     "load_integer",

@@ -72,7 +72,7 @@ class IntegerModel(nn.Module):
         return f"images={shape}, classes={self.program.num_classes}, operations={len(self.program.nodes)}"
 
     def weight(self, name: str) -> Tensor:
-        """Return the dequantised weight of a layer, ``(codes - zero_point) * scale``, in the dtype of the model."""
+        """Return a layer's weight, ``(codes - zero_point) * scale``, in the dtype of the model."""
         held = self._weights[name]
         codes = held.codes.to(self._reference.dtype)
         shape = (-1, *[1] * (codes.ndim - 1))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.compression.conversion import QuantizedModel
+from shoestring.compression.conversion import QuantConfig, QuantizedModel
 from shoestring.compression.export._graph import build_program
 from shoestring.compression.export._packing import pack_codes
 from shoestring.compression.export._program import INPUT, IntegerWeight, Node, Program
@@ -71,13 +71,15 @@ def save_onnx(
     path = Path(path)
     if path.suffix != ".onnx":
         raise ConfigError(f"path={str(path)!r} must end in .onnx")
-    raw = encode_onnx(build_program(model, image_shape), model, description or ModelDescription(), opset)
+    raw = encode_onnx(
+        build_program(model, image_shape), model.config, description or ModelDescription(), opset
+    )
     write_bytes_atomic(path, raw)
     return len(raw)
 
 
 def encode_onnx(
-    program: Program, model: QuantizedModel, description: ModelDescription, opset: int = 21
+    program: Program, config: QuantConfig, description: ModelDescription, opset: int = 21
 ) -> bytes:
     """Return the checked ONNX file of a program as bytes."""
     if not OPSETS[0] <= opset <= OPSETS[1]:
@@ -87,15 +89,14 @@ def encode_onnx(
     for node in program.nodes:
         _EMIT[node.op](builder, node, program)
     proto = builder.model(program, opset)
-    bits = model.config
     onnx.helper.set_model_props(
         proto,
         {
             "version": str(VERSION),
             "method": description.method,
-            "weight_bits": str(bits.w_bits),
-            "activation_bits": str(bits.a_bits),
-            "first_last": bits.first_last,
+            "weight_bits": str(config.w_bits),
+            "activation_bits": str(config.a_bits),
+            "first_last": config.first_last,
             "mean": " ".join(map(repr, description.mean)),
             "std": " ".join(map(repr, description.std)),
             "classes": "\n".join(description.classes),

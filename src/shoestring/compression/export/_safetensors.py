@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from safetensors.torch import save as save_torch
 
-from shoestring.compression.conversion import QuantizedModel
+from shoestring.compression.conversion import QuantConfig, QuantizedModel
 from shoestring.compression.export._graph import build_program
 from shoestring.compression.export._integer_model import IntegerModel
 from shoestring.compression.export._packing import pack_codes, unpack_codes
@@ -110,8 +110,8 @@ def save_integer(
         raise ConfigError(
             f"path={str(path)!r} must end in .safetensors; the manifest takes the same name with .json"
         )
-    tensors, manifest = encode(
-        build_program(model, image_shape), model, path.name, description or ModelDescription()
+    tensors, manifest = encode_integer(
+        build_program(model, image_shape), model.config, path.name, description or ModelDescription()
     )
     write_bytes_atomic(path, tensors)
     write_text_atomic(path.with_suffix(".json"), manifest)
@@ -143,8 +143,8 @@ def load_integer(path: str | Path) -> IntegerModel:
     raw = _read_bytes(path)
     if hashlib.sha256(raw).hexdigest() != manifest["tensor_file"]["sha256"]:
         raise StorageError(
-            f"{path} has {len(raw)} bytes and another checksum than {path.with_suffix('.json').name} says; one of "
-            "them is damaged or of another model. Copy or write both again"
+            f"{path} has {len(raw)} bytes and another checksum than {path.with_suffix('.json').name} says; "
+            "one of them is damaged or of another model. Copy or write both again"
         )
     try:
         tensors = load(raw)
@@ -168,8 +168,8 @@ def file_sizes(model: QuantizedModel, image_shape: tuple[int, int, int]) -> File
     image_shape : tuple of three int
         Channels, height and width of the images.
     """
-    tensors, manifest = encode(
-        build_program(model, image_shape), model, "model.safetensors", ModelDescription()
+    tensors, manifest = encode_integer(
+        build_program(model, image_shape), model.config, "model.safetensors", ModelDescription()
     )
     return FileSizes(
         float_bytes=float_bytes(model), tensor_bytes=len(tensors), manifest_bytes=len(manifest.encode())
@@ -187,12 +187,11 @@ def float_bytes(model: QuantizedModel) -> int:
     return len(save_torch(state))
 
 
-def encode(
-    program: Program, model: QuantizedModel, file_name: str, description: ModelDescription
+def encode_integer(
+    program: Program, config: QuantConfig, file_name: str, description: ModelDescription
 ) -> tuple[bytes, str]:
     """Return the bytes of the tensor file and the text of the manifest."""
     _check_description(description, program)
-    config = model.config
     head = {
         "format": FORMAT,
         "version": VERSION,

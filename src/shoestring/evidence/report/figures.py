@@ -128,8 +128,8 @@ def padded(low: float, high: float, share: float) -> tuple[float, float]:
 
 
 def shorten(text: str, most: float) -> str:
-    """Return `text` on one line, cut to `most` characters with an ellipsis."""
-    text = " ".join(text.split())
+    """Return `text` on one line without control characters, cut to `most` characters with an ellipsis."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= most else text[: max(1, int(most) - 1)].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
 
 
@@ -187,11 +187,13 @@ def _adopt(svg: str, prefix: str) -> str:
     for marker, css in zip((INK, MUTED, LINE, SURFACE), _CSS, strict=True):
         svg = svg.replace(marker, css)
     svg = re.sub(r"#0a0a([0-9a-f]{2})", lambda m: f"var(--arm-{int(m[1], 16)})", svg)
-    svg = re.sub(r"font: ([^;\"']*?)([\d.]+px) 'DejaVu Sans'[^;\"]*", _font, svg)
+    svg = re.sub(r"font: ([^;\"']*?)([\d.]+px) [^;\"]*", _font, svg)
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
     return re.sub(r"\n\s*", "\n", svg).strip()
 
 
 def _font(match: re.Match[str]) -> str:
+    """Replace the shorthand, which some versions of matplotlib write, by size and weight."""
     weight = re.search(r"\b(bold|\d{3})\b", match[1])
     return f"font-size: {match[2]}" + (f"; font-weight: {weight[1]}" if weight else "")
 

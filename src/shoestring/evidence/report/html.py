@@ -36,6 +36,7 @@ def write_report(path: Path, verifications: Sequence[Verification]) -> None:
     StorageError
         If the file cannot be written.
     """
+    optional("matplotlib", "report")
     write_text_atomic(path, _render("report.html", report_page(verifications)))
 
 
@@ -61,15 +62,22 @@ def write_scoreboard(path: Path, verifications: Sequence[Verification]) -> None:
 
 def _render(template: str, page: Mapping[str, Any]) -> str:
     jinja2 = optional("jinja2", "report")
-    markup = optional("markupsafe", "report").Markup
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["svg"] = markup
+    environment.filters["svg"] = optional("markupsafe", "report").Markup
     text: str = environment.get_template(template).render(page=page, title=page["title"])
     return text
+
+
+def _visible(value: Any) -> Any:
+    """Replace control characters of plain text; line breaks stay."""
+    if type(value) is not str:
+        return value
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in value)

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -324,7 +324,7 @@ def _options(
     every = [
         (
             arm.title,
-            {k: _plain(v) for k, v in used.get(arm.name, {**workload.options, **arm.options}).items()},
+            dict(_flat(used.get(arm.name, {**workload.options, **arm.options}))),
         )
         for arm in workload.arms
     ]
@@ -335,6 +335,15 @@ def _options(
         for title, options in every
     ]
     return [(k, every[0][1][k]) for k in shared], own
+
+
+def _flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield options as text, those of nested sections under dotted names."""
+    for key, value in options.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _plain(value)
 
 
 def _plain(value: Any) -> str:

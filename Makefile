@@ -1,0 +1,54 @@
+# make run    set everything up and verify every system quickly, on this machine
+# make test   set everything up and run the tests
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+
+.PHONY: run test test-all test-browser check format bench readme clean
+.DEFAULT_GOAL := run
+
+run: $(VENV)/run.stamp
+	$(BIN)/shoestring verify --quick --jobs $(JOBS)
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n $(JOBS)
+
+test-all: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n $(JOBS) -m "not gpu and not bench"
+
+test-browser: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest tests/browser -m slow
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy src tests tools benchmarks
+	$(BIN)/python -m pytest tests/contract
+	$(BIN)/python tools/update_readme.py --check
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/dev.stamp
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+readme: $(VENV)/dev.stamp
+	$(BIN)/python tools/update_readme.py
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The tests' dependencies contain those of a run, so whichever came first is kept.
+$(VENV)/run.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	test -f $(VENV)/dev.stamp || $(PIP) -e ".[all]"
+	touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -e ".[dev]"
+	touch $@
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)

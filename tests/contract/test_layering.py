@@ -1,0 +1,91 @@
+"""Imports point one way, as drawn in ARCHITECTURE.md; read from the import statements, no exceptions list."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "src" / "shoestring"
+FOUNDATION = ("core", "native", "storage", "parallel", "data", "nn")
+MAY_IMPORT = {
+    "core": set(),
+    "native": {"core"},
+    "storage": {"native", "core"},
+    "parallel": {"native", "core"},
+    "data": {"native", "core"},
+    "nn": {"native", "core"},
+    "evidence": {"core"},
+}
+FAMILIES = sorted(
+    p.name for p in PACKAGE.iterdir() if p.is_dir() and p.name not in {*MAY_IMPORT, "cli", "__pycache__"}
+)
+SYSTEMS = {(c.parent.parent.name, c.parent.name) for c in PACKAGE.glob("*/*/card.toml")}
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[tuple[str, ...]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [a.name for a in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            names = [f"{node.module}.{a.name}" for a in node.names]
+        for name in names:
+            parts = tuple(name.split("."))
+            if parts[0] == "shoestring" and len(parts) > 1:
+                yield parts[1:]
+
+
+def violation(home: tuple[str, ...], target: tuple[str, ...]) -> str | None:
+    """Say which rule an import from the module `home` of `target` breaks, if any."""
+    unit, other = home[0], target[0]
+    if unit in ("cli", "__init__.py") or unit == other and unit in MAY_IMPORT:
+        return None
+    if unit in MAY_IMPORT:
+        return None if other in MAY_IMPORT[unit] else f"{unit} may import {sorted(MAY_IMPORT[unit])} only"
+    if other == "evidence":
+        return None if target[:2] == ("evidence", "model") else "a family uses evidence.model only"
+    if other in FOUNDATION:
+        return None
+    if other != unit:
+        return "a family imports no other family, nor the command line"
+    mine, theirs = home[:2] if home[:2] in SYSTEMS else None, target[:2] if target[:2] in SYSTEMS else None
+    if theirs and theirs != mine:
+        return "a system is imported by itself only"
+    return None
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down_only(path: Path) -> None:
+    home = path.relative_to(PACKAGE).parts
+    broken = [f"{'.'.join(t)}: {why}" for t in imported(path) if (why := violation(home, t))]
+    assert not broken
+
+
+@pytest.mark.parametrize(
+    ("home", "target"),
+    [
+        (("core", "x.py"), ("data",)),
+        (("nn", "x.py"), ("evidence", "model")),
+        (("evidence", "x.py"), ("compression",)),
+        (("compression", "x.py"), ("compression", "qimera")),
+        (("compression", "x.py"), ("evidence", "runner")),
+        (("compression", "x.py"), ("cli",)),
+        (("compression", "other", "x.py"), ("compression", "qimera", "config")),
+        (("graphs", "x.py"), ("compression", "losses")),
+    ],
+)
+def test_an_upward_or_sideways_import_is_found(home: tuple[str, ...], target: tuple[str, ...]) -> None:
+    assert violation(home, target) is not None
+
+
+def test_folders_are_at_most_three_deep_and_files_short() -> None:
+    for path in SOURCES:
+        assert len(path.relative_to(PACKAGE).parts) <= 4, f"{path} lies too deep"
+        assert len(path.read_text().splitlines()) <= 800, f"{path} is two ideas"
+
+
+def test_families_are_known() -> None:
+    assert FAMILIES == sorted({family for family, _ in SYSTEMS})

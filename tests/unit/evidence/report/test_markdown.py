@@ -1,0 +1,42 @@
+from dataclasses import replace
+from typing import Any
+
+from shoestring.evidence.report import readme_table
+
+
+def test_a_row_has_counts_and_the_first_checked_claims(made_up: Any) -> None:
+    head, line, row = readme_table([made_up.verification()]).splitlines()
+    assert head.count("|") == line.count("|") == row.count("|") == 5
+    assert "1 / 1 / 1 / 1" in row
+    assert "made\\_up" in row
+    assert "87.41 against 85.17 %" in row
+    assert "(*direction holds*)" in row
+    assert "(*holds*)" in row
+    assert "900 iterations" not in row
+
+
+def test_paper_figures_never_stand_in_the_table(made_up: Any) -> None:
+    table = readme_table([made_up.verification()])
+    assert not [c.paper for c in made_up.CLAIMS if c.paper in table]
+
+
+def test_full_evidence_replaces_quick(made_up: Any) -> None:
+    quick = made_up.verification(made_up.study(profile="quick"))
+    full = made_up.verification(verdicts=made_up.VERDICTS[:1])
+    assert "(quick)" in readme_table([quick])
+    both = readme_table([quick, full])
+    assert "(quick)" not in both
+    assert "0 / 1 / 0 / 0" in both
+
+
+def test_hostile_text_stays_in_its_cell(made_up: Any) -> None:
+    verdicts = [replace(made_up.VERDICTS[0], measured="1 | 2\n| <b>x</b> `y` [z](w) <!-- /scoreboard -->")]
+    table = readme_table([made_up.verification(verdicts=verdicts)])
+    assert len(table.splitlines()) == 3
+    assert "<b>" not in table
+    assert "-->" not in table
+    assert "1 \\| 2 \\|" in table
+
+
+def test_no_evidence_is_a_table_without_rows() -> None:
+    assert len(readme_table([]).splitlines()) == 2
