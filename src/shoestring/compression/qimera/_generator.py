@@ -87,6 +87,10 @@ class QimeraGenerator(LatentGenerator):
         """Draw a superposed batch for certain."""
         return self._draw(batch_size, self.config.superpose_classes, rng)
 
+    def draw_plain(self, batch_size: int, rng: torch.Generator) -> QimeraLatents:
+        """Draw a batch of one class a sample for certain."""
+        return self._draw(batch_size, 1, rng)
+
     def _draw(self, batch_size: int, num_mixed: int, rng: torch.Generator) -> QimeraLatents:
         noise_BKD = torch.randn(batch_size, num_mixed, self.embedding.shape[1], generator=rng)
         class_BK = torch.randint(self.num_classes, (batch_size, num_mixed), generator=rng)

@@ -103,7 +103,9 @@ def _boundary(problem: Problem, generator: LatentGenerator, seed: int) -> dict[s
         }
         if isinstance(generator, QimeraGenerator) and generator.config.superpose:
             mixed = generator.images(generator.draw_superposed(NUM_SYNTHETIC, rng))
+            plain = generator.images(generator.draw_plain(NUM_SYNTHETIC, rng))
             out["boundary_share_superposed"] = 100 * boundary_share(problem.teacher(mixed))
+            out["boundary_gain"] = out["boundary_share_superposed"] - 100 * boundary_share(problem.teacher(plain))
     return out
 
 
