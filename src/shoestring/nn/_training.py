@@ -78,8 +78,8 @@ class TrainingConfig:
 
 
 CIFAR_TRAINING = TrainingConfig(peak_lr=0.3)
-"""`resnet20` on CIFAR-10: one triangle over 14 epochs, bf16 where the CPU has it, no label smoothing (it would
-blunt the logits that distillation and data-free quantisation learn from)."""
+"""`resnet20` on CIFAR-10: one triangle over 14 epochs, bf16 where the CPU has it, no label smoothing (it
+would blunt the logits that distillation and data-free quantisation learn from)."""
 
 DIGITS_TRAINING = TrainingConfig(
     epochs=12, batch_size=64, peak_lr=0.2, flip=False, augment=False, precision="fp32"
