@@ -37,7 +37,9 @@ def differences(a: Figures, b: Figures) -> list[str]:
 
 def main() -> int:
     """Compare, print, and say by the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path)
     parser.add_argument("--assert-equal", action="store_true")

@@ -62,7 +62,8 @@ class TaskLines:
         if record.status == "ok":
             text += f"  {format_seconds(record.wall_s)}, {format_bytes(record.peak_bytes)}"
         elif record.error.strip():
-            text += f"  {_short(record.error.strip().splitlines()[-1], 160)}"
+            lines = record.error.strip().splitlines()
+            text += f"  {_short(lines[-1] if lines[0].startswith('Traceback') else lines[0], 160)}"
         if not self._live:
             self._line(event, text)
             return
@@ -105,7 +106,9 @@ def _name(task: Task) -> str:
 
 
 def _left(eta_s: float | None) -> str:
-    return f", {format_seconds(eta_s)} left" if eta_s is not None and eta_s >= 1 else ""
+    if eta_s is None or eta_s < 1:
+        return ""
+    return f", {eta_s:.0f} s left" if eta_s < 99.5 else f", {format_seconds(eta_s)} left"
 
 
 def _short(text: str, most: int) -> str:

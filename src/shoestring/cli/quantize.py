@@ -133,13 +133,13 @@ def quantize(  # noqa: PLR0913, PLR0917  # one parameter a flag
     Writes packed integer codes (.safetensors with a .json beside it) and an ONNX file. Flags go over the
     config file, and --set goes over both. A run that was stopped goes on where it was.
 
-    Example: shoestring quantize mynet.py:build --weights net.pt --input 3x32x32 --bits 4/4 --out q.safetensors
+    Example: shoestring quantize net.py:build --weights net.pt --input 3x32x32 --bits 4/4 --out q.safetensors
     """
     optional("torch", extra="compression")
     flags = _flags(method, bits, input_, seed)
     job = _read_job(config, [*flags, *(set_ or ())])
     chosen = _find_method(job)
-    job = replace(job, options=to_dict(chosen.config))
+    job = replace(job, options={k: v for k, v in to_dict(chosen.config).items() if k != "schema"})
     if print_config:
         sys.stdout.write(to_toml(job))
         return
@@ -333,13 +333,14 @@ def _load_images(folder: Path, job: QuantizeJob, shape: tuple[int, int, int], nu
     splits: ImageSplits = load_image_folder(folder, height, channels, job.seed)
     if splits.num_classes != num_classes:
         raise DataError(
-            f"{folder} has {splits.num_classes} class folders, the model {num_classes} logits; give one folder a class"
+            f"{folder} has {splits.num_classes} class folders, the model {num_classes} logits; "
+            "give one folder a class"
         )
     mean, std = job.input.mean, job.input.std
     if not mean:
         mean, std = splits.mean, splits.std
         note(
-            "input.mean and input.std are not given; the images are standardised with the folder's own statistics: "
+            "input.mean and input.std are not given; images are standardised with the folder's statistics: "
             f"mean {_numbers(mean)}, std {_numbers(std)}"
         )
     train, test = (
@@ -428,13 +429,12 @@ def _table(report: dict[str, Any]) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
     rows = {
         "method": f"{report['method']}, {report['bits']} bits, seed {report['seed']}",
-        "size": f"{report['integer_bytes']:,} bytes, {report['ratio']:.3f} of {report['float_bytes']:,} in float",
+        "size": f"{report['integer_bytes']:,} bytes, {report['ratio']:.3f} of {report['float_bytes']:,}",
         "onnx": f"{report['onnx_bytes']:,} bytes",
     }
     if "float_top1" in report:
-        rows["top-1"] = (
-            f"{report['quantized_top1']:.2f} %, float {report['float_top1']:.2f} % ({report['test_images']} images)"
-        )
+        tops = f"{report['quantized_top1']:.2f} %, float {report['float_top1']:.2f} %"
+        rows["top-1"] = f"{tops} ({report['test_images']} images)"
     rows["time"] = f"{report['wall_s']} s"
     rows["files"] = "\n".join(report["files"])
     for name, text in rows.items():

@@ -65,7 +65,8 @@ def verify(  # noqa: PLR0913, PLR0917  # one parameter a flag
     store: Annotated[Path | None, typer.Option(help="Also store the evidence here.", metavar="DIR")] = None,
     rerun: Annotated[bool, typer.Option("--rerun", help="Run finished tasks again.")] = False,
     ray: Annotated[
-        str | None, typer.Option(help="Run the tasks on this Ray cluster ('local' starts one).", metavar="ADDRESS")
+        str | None,
+        typer.Option(help="Run the tasks on this Ray cluster ('local' starts one).", metavar="ADDRESS"),
     ] = None,
     mlflow: Annotated[str | None, typer.Option(help="Also log to this MLflow server.", metavar="URI")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

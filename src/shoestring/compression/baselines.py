@@ -1,15 +1,15 @@
 """The methods that every system of this family is measured against, on the same substrate and budget.
 
 Calibration alone: ``noise`` (Gaussian images), ``zeroq`` (images distilled from BatchNorm statistics),
-``real-calibration``. Fine-tuning: ``zeroq-ft`` (on distilled images), ``gdfq`` (on a generator), ``real-ft`` (on real images,
-the upper bound).
+``real-calibration``. Fine-tuning: ``zeroq-ft`` (on distilled images), ``gdfq`` (on a generator), ``real-ft``
+(on real images, the upper bound). All of them, and every system of the family, are called alike.
 
 References
 ----------
 ZeroQ: Cai et al., CVPR 2020. GDFQ: Xu et al., Generative Low-bitwidth Data Free Quantization, ECCV 2020.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from shoestring.compression.bn_statistics import BatchNormMatcher, batch_moments
-from shoestring.compression.conversion import QuantConfig
+from shoestring.compression.conversion import QuantConfig, device_of
 from shoestring.compression.distillation import DistillationConfig
 from shoestring.compression.generators import GDFQGenerator
 from shoestring.compression.runs import (
+    DEFAULT_OPTIONS,
     ImageShape,
     QuantizationRun,
     RunOptions,
@@ -56,7 +57,7 @@ __all__ = [
 class CalibrationConfig:
     """Range setting without training."""
 
-    quant: QuantConfig = QuantConfig()
+    quant: QuantConfig = field(default_factory=QuantConfig)
     """Bits."""
     batches: int = 64
     """Batches that the range average sees."""
@@ -83,7 +84,9 @@ class DistilledImagesConfig:
 
     def __post_init__(self) -> None:
         if self.batch_size < 2 or self.count < self.batch_size:
-            raise ConfigError(f"count={self.count} must be at least batch_size={self.batch_size}, and that at least 2")
+            raise ConfigError(
+                f"count={self.count} must be at least batch_size={self.batch_size}, and that at least 2"
+            )
         if self.iterations < 1 or not self.lr > 0:
             raise ConfigError(f"iterations={self.iterations} must be at least 1 and lr={self.lr} positive")
 
@@ -92,9 +95,9 @@ class DistilledImagesConfig:
 class ZeroQConfig:
     """ZeroQ: distilled images, then calibration."""
 
-    quant: QuantConfig = QuantConfig()
+    quant: QuantConfig = field(default_factory=QuantConfig)
     """Bits."""
-    images: DistilledImagesConfig = DistilledImagesConfig()
+    images: DistilledImagesConfig = field(default_factory=DistilledImagesConfig)
     """How the images are made."""
 
 
@@ -102,11 +105,11 @@ class ZeroQConfig:
 class ZeroQFineTuneConfig:
     """ZeroQ's images, then the fine-tuning that the generative methods use."""
 
-    quant: QuantConfig = QuantConfig()
+    quant: QuantConfig = field(default_factory=QuantConfig)
     """Bits."""
-    images: DistilledImagesConfig = DistilledImagesConfig()
+    images: DistilledImagesConfig = field(default_factory=DistilledImagesConfig)
     """How the images are made."""
-    distillation: DistillationConfig = DistillationConfig()
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
     """Budget, loss and step."""
 
 
@@ -114,9 +117,9 @@ class ZeroQFineTuneConfig:
 class GDFQConfig:
     """GDFQ: a conditional generator trained beside the student."""
 
-    quant: QuantConfig = QuantConfig()
+    quant: QuantConfig = field(default_factory=QuantConfig)
     """Bits."""
-    generator: GeneratorConfig = GeneratorConfig()
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     """Size and training of the generator."""
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     """Budget, loss and step."""
@@ -126,9 +129,9 @@ class GDFQConfig:
 class FineTuneConfig:
     """Fine-tuning on real images with the same loss, step and budget."""
 
-    quant: QuantConfig = QuantConfig()
+    quant: QuantConfig = field(default_factory=QuantConfig)
     """Bits."""
-    distillation: DistillationConfig = DistillationConfig()
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
     """Budget, loss and step."""
 
 
@@ -138,15 +141,38 @@ def noise_calibration(
     *,
     image_shape: ImageShape,
     images: Tensor | None = None,  # noqa: ARG001  # one signature for all methods
-    labels: Tensor | None = None,  # noqa: ARG001
+    labels: Tensor | None = None,  # noqa: ARG001  # one signature for all methods
     seed: int = 0,
-    options: RunOptions = RunOptions(),
+    options: RunOptions = DEFAULT_OPTIONS,
 ) -> QuantizationRun:
     """Set the ranges from standard normal images; weights stay as they are.
 
-    Parameters are those of every method of this family: the float `model`; the method's `config`; `image_shape` (C, H, W);
-    real `images` (N, C, H, W), normalised, with int64 `labels` (N,), where the method takes data; `seed`;
-    `options`. The result is a `QuantizationRun`; `model` stays as it was.
+    Parameters
+    ----------
+    model : nn.Module
+        Float classifier, as `quantize_model` takes it; stays as it was.
+    config : CalibrationConfig
+        Options of the method.
+    image_shape : tuple of int
+        (channels, height, width) of its input.
+    images, labels : optional
+        Not used: the method is data-free.
+    seed : int
+        Equal seeds give equal codes for one number of threads.
+    options : RunOptions
+        Monitor, recorder, progress, checkpoint.
+
+    Returns
+    -------
+    QuantizationRun
+        Of method ``noise``, without a history of training.
+
+    Raises
+    ------
+    UnsupportedModelError
+        For a model with layers that the substrate does not cover; names the layer.
+    DataError
+        If the shapes do not fit.
     """
     rng = torch.Generator().manual_seed(derive_seed(seed, "noise"))
     batches = (torch.randn(config.batch_size, *image_shape, generator=rng) for _ in range(config.batches))
@@ -157,13 +183,43 @@ def real_calibration(
     model: nn.Module,
     config: CalibrationConfig,
     *,
-    image_shape: ImageShape,  # noqa: ARG001
+    image_shape: ImageShape,  # noqa: ARG001  # one signature for all methods
     images: Tensor | None = None,
-    labels: Tensor | None = None,  # noqa: ARG001
+    labels: Tensor | None = None,  # noqa: ARG001  # one signature for all methods
     seed: int = 0,
-    options: RunOptions = RunOptions(),
+    options: RunOptions = DEFAULT_OPTIONS,
 ) -> QuantizationRun:
-    """Set the ranges from real images; parameters as in `noise_calibration`."""
+    """Set the ranges from real images; weights stay as they are.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Float classifier, as `quantize_model` takes it; stays as it was.
+    config : CalibrationConfig
+        Options of the method.
+    image_shape : tuple of int
+        Not used: the images have it.
+    images : Tensor
+        Real images, float (N, C, H, W), normalised as the model expects.
+    labels : optional
+        Not used.
+    seed : int
+        Equal seeds give equal codes for one number of threads.
+    options : RunOptions
+        Monitor, recorder, progress, checkpoint.
+
+    Returns
+    -------
+    QuantizationRun
+        Of method ``real-calibration``, without a history of training.
+
+    Raises
+    ------
+    UnsupportedModelError
+        For a model with layers that the substrate does not cover; names the layer.
+    DataError
+        If there are no images, or their shape or labels do not fit.
+    """
     real = _required(images, "real-calibration")
     rng = torch.Generator().manual_seed(derive_seed(seed, "calibration"))
     batches = (
@@ -179,16 +235,43 @@ def distil_images(
     seed: int,
     report_progress: Callable[[float, str], None] | None = None,
 ) -> Tensor:
-    """Optimise images (count, C, H, W) so that the teacher's BatchNorm statistics on them match the stored ones.
+    """Optimise images so that the teacher's BatchNorm statistics on them match the stored ones.
 
     The images themselves are held to mean 0 and variance 1 a channel, as in ZeroQ.
+
+    Parameters
+    ----------
+    teacher : nn.Module
+        As `freeze` gives it.
+    config : DistilledImagesConfig
+        Number, steps, rate.
+    image_shape : tuple of int
+        (channels, height, width).
+    seed : int
+        Of the noise that the images start from; each batch has a stream of its own.
+    report_progress : callable, optional
+        Gets a fraction and a word after every batch.
+
+    Returns
+    -------
+    Tensor
+        (count, channels, height, width), on the teacher's device.
+
+    Raises
+    ------
+    UnsupportedModelError
+        As `require_batch_norm`.
+
+    References
+    ----------
+    ZeroQ, eq. 3 and algorithm 1.
     """
     num_batches = -(-config.count // config.batch_size)
     made = []
     with BatchNormMatcher(teacher) as matcher:
         for b in range(num_batches):
             rng = torch.Generator().manual_seed(derive_seed(seed, "distilled-images", b))
-            start = torch.randn(config.batch_size, *image_shape, generator=rng)
+            start = torch.randn(config.batch_size, *image_shape, generator=rng).to(device_of(teacher))
             made.append(_distil_batch(matcher, start, config))
             if report_progress is not None:
                 report_progress((b + 1) / num_batches, "distilling images")
@@ -204,7 +287,7 @@ def _distil_batch(matcher: BatchNormMatcher, start: Tensor, config: DistilledIma
         mean, var = batch_moments(pixels)
         loss = bn_loss + mean.square().mean() + (var - 1).square().mean()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
     return pixels.detach()
@@ -215,14 +298,42 @@ def zeroq(
     config: ZeroQConfig,
     *,
     image_shape: ImageShape,
-    images: Tensor | None = None,  # noqa: ARG001
-    labels: Tensor | None = None,  # noqa: ARG001
+    images: Tensor | None = None,  # noqa: ARG001  # one signature for all methods
+    labels: Tensor | None = None,  # noqa: ARG001  # one signature for all methods
     seed: int = 0,
-    options: RunOptions = RunOptions(),
+    options: RunOptions = DEFAULT_OPTIONS,
 ) -> QuantizationRun:
-    """Set the ranges from distilled images; parameters as in `noise_calibration`."""
+    """Set the ranges from distilled images; weights stay as they are.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Float classifier with BatchNorm2d, as `quantize_model` takes it; stays as it was.
+    config : ZeroQConfig
+        Options of the method.
+    image_shape : tuple of int
+        (channels, height, width) of its input.
+    images, labels : optional
+        Not used: the method is data-free.
+    seed : int
+        Equal seeds give equal codes for one number of threads.
+    options : RunOptions
+        Monitor, recorder, progress, checkpoint.
+
+    Returns
+    -------
+    QuantizationRun
+        Of method ``zeroq``; `images` are the distilled ones.
+
+    Raises
+    ------
+    UnsupportedModelError
+        For a model without BatchNorm2d or with layers that the substrate does not cover; names the layer.
+    DataError
+        If the shapes do not fit.
+    """
     made = distil_images(freeze(model), config.images, image_shape, seed, options.report_progress)
-    run = _calibrated("zeroq", model, config.quant, made.split(config.images.batch_size), options)
+    run = _calibrated("zeroq", model, config.quant, torch.split(made, config.images.batch_size), options)
     run.images = made
     return run
 
@@ -232,17 +343,46 @@ def zeroq_fine_tuning(
     config: ZeroQFineTuneConfig,
     *,
     image_shape: ImageShape,
-    images: Tensor | None = None,  # noqa: ARG001
-    labels: Tensor | None = None,  # noqa: ARG001
+    images: Tensor | None = None,  # noqa: ARG001  # one signature for all methods
+    labels: Tensor | None = None,  # noqa: ARG001  # one signature for all methods
     seed: int = 0,
-    options: RunOptions = RunOptions(),
+    options: RunOptions = DEFAULT_OPTIONS,
 ) -> QuantizationRun:
-    """Fine-tune on distilled images, labelled by the teacher; parameters as in `noise_calibration`."""
+    """Fine-tune on distilled images, labelled by the teacher.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Float classifier with BatchNorm2d, as `quantize_model` takes it; stays as it was.
+    config : ZeroQFineTuneConfig
+        Options of the method.
+    image_shape : tuple of int
+        (channels, height, width) of its input.
+    images, labels : optional
+        Not used: the method is data-free.
+    seed : int
+        Equal seeds give equal codes for one number of threads.
+    options : RunOptions
+        Monitor, recorder, progress, checkpoint.
+
+    Returns
+    -------
+    QuantizationRun
+        Of method ``zeroq-ft``; `images` are the distilled ones.
+
+    Raises
+    ------
+    UnsupportedModelError
+        For a model without BatchNorm2d or with layers that the substrate does not cover; names the layer.
+    DataError
+        If the shapes do not fit or the training diverges.
+    StorageError
+        If the checkpoint is damaged or of another run.
+    """
     teacher = freeze(model)
     made = distil_images(teacher, config.images, image_shape, seed)
-    run = fine_tune(
-        "zeroq-ft", model, teacher, FixedImages(teacher, made), config.quant, config.distillation, seed, options
-    )
+    source = FixedImages(teacher, made)
+    run = fine_tune("zeroq-ft", model, teacher, source, config, seed=seed, options=options)
     run.images = made
     return run
 
@@ -252,19 +392,50 @@ def gdfq(
     config: GDFQConfig,
     *,
     image_shape: ImageShape,
-    images: Tensor | None = None,  # noqa: ARG001
-    labels: Tensor | None = None,  # noqa: ARG001
+    images: Tensor | None = None,  # noqa: ARG001  # one signature for all methods
+    labels: Tensor | None = None,  # noqa: ARG001  # one signature for all methods
     seed: int = 0,
-    options: RunOptions = RunOptions(),
+    options: RunOptions = DEFAULT_OPTIONS,
 ) -> QuantizationRun:
-    """Fine-tune on GDFQ's generator; parameters as in `noise_calibration`."""
+    """Fine-tune on the images of GDFQ's generator, which learns from the teacher meanwhile.
 
-    def make(teacher: nn.Module, classes: int) -> GDFQGenerator:  # noqa: ARG001
-        g = config.generator
-        return GDFQGenerator(classes, image_shape, latent=g.latent, width=g.width, seed=derive_seed(seed, "generator"))
+    Parameters
+    ----------
+    model : nn.Module
+        Float classifier with BatchNorm2d, as `quantize_model` takes it; stays as it was.
+    config : GDFQConfig
+        Options of the method.
+    image_shape : tuple of int
+        (channels, height, width) of its input.
+    images, labels : optional
+        Not used: the method is data-free.
+    seed : int
+        Equal seeds give equal codes for one number of threads.
+    options : RunOptions
+        Monitor, recorder, progress, checkpoint.
+
+    Returns
+    -------
+    QuantizationRun
+        Of method ``gdfq``; `generator` is a `GDFQGenerator`.
+
+    Raises
+    ------
+    UnsupportedModelError
+        For a model without BatchNorm2d or with layers that the substrate does not cover; names the layer.
+    DataError
+        If the shapes do not fit or the training diverges.
+    StorageError
+        If the checkpoint is damaged or of another run.
+    """
+
+    def make(_teacher: nn.Module, classes: int) -> GDFQGenerator:
+        size = config.generator
+        first = derive_seed(seed, "generator")
+        return GDFQGenerator(classes, image_shape, latent=size.latent, width=size.width, seed=first)
 
     return train_on_generator(
-        "gdfq", model, make, image_shape, config.quant, config.generator, config.distillation, seed, options
+        "gdfq", model, make, config, image_shape=image_shape, seed=seed, options=options
     )
 
 
@@ -272,19 +443,53 @@ def real_fine_tuning(
     model: nn.Module,
     config: FineTuneConfig,
     *,
-    image_shape: ImageShape,  # noqa: ARG001
+    image_shape: ImageShape,  # noqa: ARG001  # one signature for all methods
     images: Tensor | None = None,
     labels: Tensor | None = None,
     seed: int = 0,
-    options: RunOptions = RunOptions(),
+    options: RunOptions = DEFAULT_OPTIONS,
 ) -> QuantizationRun:
-    """Fine-tune on real images (the upper bound); parameters as in `noise_calibration`."""
+    """Fine-tune on real images, the upper bound.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Float classifier, as `quantize_model` takes it; stays as it was.
+    config : FineTuneConfig
+        Options of the method.
+    image_shape : tuple of int
+        Not used: the images have it.
+    images : Tensor
+        Real images, float (N, C, H, W), normalised as the model expects.
+    labels : Tensor, optional
+        int64, (N,); the teacher's decisions when absent.
+    seed : int
+        Equal seeds give equal codes for one number of threads.
+    options : RunOptions
+        Monitor, recorder, progress, checkpoint.
+
+    Returns
+    -------
+    QuantizationRun
+        Of method ``real-ft``.
+
+    Raises
+    ------
+    UnsupportedModelError
+        For a model with layers that the substrate does not cover; names the layer.
+    DataError
+        If there are no images, or their shape or labels do not fit.
+    StorageError
+        If the checkpoint is damaged or of another run.
+    """
     teacher = freeze(model)
     source = FixedImages(teacher, _required(images, "real-ft"), labels)
-    return fine_tune("real-ft", model, teacher, source, config.quant, config.distillation, seed, options)
+    return fine_tune("real-ft", model, teacher, source, config, seed=seed, options=options)
 
 
-def _calibrated(method: str, model: nn.Module, quant: QuantConfig, batches: Any, options: RunOptions) -> QuantizationRun:
+def _calibrated(
+    method: str, model: nn.Module, quant: QuantConfig, batches: Iterable[Tensor], options: RunOptions
+) -> QuantizationRun:
     student = calibrate(model, quant, batches)
     run = QuantizationRun(student, method, student.state_dict())
     if options.monitor is not None:
@@ -294,7 +499,10 @@ def _calibrated(method: str, model: nn.Module, quant: QuantConfig, batches: Any,
 
 def _required(images: Tensor | None, method: str) -> Tensor:
     if images is None or not len(images):
-        raise DataError(f"method {method!r} needs real images, none were given; give --images FOLDER, or use a data-free method")
+        raise DataError(
+            f"method {method!r} needs real images, none were given; give --images FOLDER, or use a data-free "
+            "method"
+        )
     return images
 
 

@@ -2,8 +2,8 @@
 
 References
 ----------
-ZeroQ (Cai et al., CVPR 2020), eq. 3; GDFQ (Xu et al., ECCV 2020), eq. 4. Reduction as in the released GDFQ code: mean over
-layers of the mean squared errors of batch means and biased batch variances.
+ZeroQ (Cai et al., CVPR 2020), eq. 3; GDFQ (Xu et al., ECCV 2020), eq. 4. Reduction as in the released GDFQ
+code: mean over layers of the mean squared errors of batch means and biased batch variances.
 """
 
 from types import TracebackType
@@ -19,12 +19,24 @@ __all__ = ["BatchNormMatcher", "batch_moments"]
 
 
 def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of (B, C, H, W) over all but the channels, both of shape (C,).
+    """Mean and biased variance of each channel over a batch.
 
+    Parameters
+    ----------
+    x : Tensor
+        Floating, (B, C, H, W), any memory layout.
+
+    Returns
+    -------
+    tuple of Tensor
+        Mean and variance, both (C,), differentiable once.
+
+    Notes
+    -----
     One pass forward and one backward, an order of magnitude cheaper on a CPU than `torch.var_mean` over three
     dimensions.
     """
-    mean, var = _BatchMoments.apply(x)
+    mean, var = _BatchMoments.apply(x)  # type: ignore[no-untyped-call]  # torch's stub
     return mean, var
 
 
@@ -46,19 +58,19 @@ class _BatchMoments(torch.autograd.Function):
 
 
 class BatchNormMatcher:
-    """Runs a frozen teacher and returns its logits together with the BatchNorm-statistics loss of the same batch.
+    """Runs a frozen teacher: its logits, and the BatchNorm-statistics loss of the same batch.
 
     A context manager: the hooks exist only inside the ``with`` block, and each call sees its own batch alone.
 
     Parameters
     ----------
     teacher : nn.Module
-        A model in evaluation mode with at least one BatchNorm2d that keeps running statistics.
+        A model in evaluation mode with at least one BatchNorm2d; all of them keep running statistics.
 
     Raises
     ------
     UnsupportedModelError
-        If the teacher has no BatchNorm2d.
+        If the teacher has no BatchNorm2d, or one without running statistics.
     """
 
     def __init__(self, teacher: nn.Module) -> None:
@@ -71,7 +83,9 @@ class BatchNormMatcher:
         self._hooks = [m.register_forward_pre_hook(self._collect) for m in self.layers]
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
@@ -79,12 +93,20 @@ class BatchNormMatcher:
 
     def _collect(self, layer: nn.Module, args: tuple[Tensor, ...]) -> None:
         assert isinstance(layer, nn.BatchNorm2d)
-        assert layer.running_mean is not None and layer.running_var is not None
+        assert layer.running_mean is not None
+        assert layer.running_var is not None
         mean, var = batch_moments(args[0].float())
-        self._losses.append((mean - layer.running_mean).square().mean() + (var - layer.running_var).square().mean())
+        error = (mean - layer.running_mean).square().mean() + (var - layer.running_var).square().mean()
+        self._losses.append(error)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the teacher's logits (B, classes) and the scalar statistics loss of `images` (B, C, H, W)."""
+        """Return the teacher's logits (B, classes) and the scalar statistics loss of `images` (B, C, H, W).
+
+        Raises
+        ------
+        DataError
+            If there are fewer than two images.
+        """
         assert self._hooks, "use BatchNormMatcher inside a with block"
         if len(images) < 2:
             raise DataError(f"a batch of {len(images)} image has no batch statistics; give at least 2")

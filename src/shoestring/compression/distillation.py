@@ -1,9 +1,9 @@
-"""The distillation loop that all generative methods share: a source of images, a loss, a step rule, a choice rule.
+"""The distillation loop that all methods share: a source of images, a loss, a step rule, a choice rule.
 
-Per iteration: the source gives (and learns from) a batch; during the warm-up the student only follows its activation
-ranges; afterwards its ranges are frozen and it takes one step on the loss. Every `check_every` iterations the student
-is judged *without data* on a held-out set of images, and the best state so far is kept. The whole state is saved there, so a
-killed run continues bit for bit.
+Per iteration: the source gives (and learns from) a batch; during the warm-up the student only follows its
+activation ranges; afterwards its ranges are frozen and it takes one step on the loss. Every `check_every`
+iterations the student is judged *without data* on a held-out set of images, and the best state so far is
+kept. The whole state is saved there, so a killed run continues bit for bit.
 
 References
 ----------
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from shoestring.compression.checkpoints import read_checkpoint, write_checkpoint
-from shoestring.compression.conversion import QuantizedModel
+from shoestring.compression.conversion import QuantizedModel, device_of
 from shoestring.compression.losses import distillation_kl, soft_cross_entropy
 from shoestring.compression.quantizers import observing
 from shoestring.compression.sources import Batch, ImageSource
@@ -32,7 +32,16 @@ from shoestring.core.errors import ConfigError, DataError, StorageError
 from shoestring.core.recorder import NullRecorder, Recorder
 from shoestring.core.seeds import derive_seed
 
-__all__ = ["DistillationConfig", "Distilled", "Monitor", "StudentLoss", "distil", "distillation_loss"]
+__all__ = [
+    "DEFAULT_OPTIONS",
+    "DistillationConfig",
+    "Distilled",
+    "Monitor",
+    "RunOptions",
+    "StudentLoss",
+    "distil",
+    "distillation_loss",
+]
 
 StudentLoss = Callable[[Batch, Tensor], Tensor]
 Monitor = Callable[[int, QuantizedModel], Mapping[str, float]]
@@ -74,22 +83,45 @@ class DistillationConfig:
     def __post_init__(self) -> None:
         if not 0 < self.warmup_iterations < self.iterations:
             raise ConfigError(
-                f"warmup_iterations={self.warmup_iterations} must be at least 1 and below iterations={self.iterations}"
+                f"warmup_iterations={self.warmup_iterations} must be at least 1 and below "
+                f"iterations={self.iterations}"
             )
         if self.batch_size < 2:
             raise ConfigError(f"batch_size={self.batch_size}: batch statistics need at least 2 images")
         if not (self.lr > 0 and self.temperature > 0):
             raise ConfigError(f"lr={self.lr} and temperature={self.temperature} must be positive")
         if self.kd_weight < 0 or self.ce_weight < 0 or self.kd_weight + self.ce_weight == 0:
-            raise ConfigError(f"kd_weight={self.kd_weight}, ce_weight={self.ce_weight}: give one above 0, none below")
+            raise ConfigError(
+                f"kd_weight={self.kd_weight}, ce_weight={self.ce_weight}: give one above 0, none below"
+            )
         if self.check_every < 1 or self.held_out < 2 or self.patience < 0:
-            raise ConfigError("check_every must be at least 1, held_out at least 2, patience at least 0")
+            raise ConfigError(
+                f"check_every={self.check_every}, held_out={self.held_out}, patience={self.patience} must be "
+                "at least 1, 2 and 0"
+            )
         if list(self.milestones) != sorted(self.milestones) or not all(0 < m <= 1 for m in self.milestones):
             raise ConfigError(f"milestones={self.milestones} must rise within (0, 1]")
 
     def lr_factor(self, iteration: int) -> float:
-        """Factor on both learning rates at an iteration."""
+        """Return the factor on both learning rates at an iteration (counted from 0)."""
         return self.lr_decay ** sum(iteration >= m * self.iterations for m in self.milestones)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """What the caller of any method may watch or steer; none of it changes the result."""
+
+    monitor: Monitor | None = None
+    """Called at every check with iteration and student; its metrics join the history and decide nothing."""
+    recorder: Recorder | None = None
+    """Gets the row of every check."""
+    report_progress: Callable[[float, str], None] | None = None
+    """Gets a fraction and a word."""
+    checkpoint: Path | None = None
+    """File to save the state to at every check, and to continue from when it is there."""
+
+
+DEFAULT_OPTIONS = RunOptions()
 
 
 @dataclass(slots=True)
@@ -105,20 +137,32 @@ class Distilled:
 
 
 def distillation_loss(config: DistillationConfig) -> StudentLoss:
-    """Cross-entropy to the labels plus KL to the teacher, with the weights of `config`."""
+    """Return the loss of GDFQ and Qimera: cross-entropy to the labels plus KL to the teacher.
+
+    Parameters
+    ----------
+    config : DistillationConfig
+        Its `ce_weight`, `kd_weight` and `temperature`; a term of weight 0 is not computed.
+
+    Returns
+    -------
+    callable
+        Takes a `Batch` and the student's logits; gives a scalar.
+    """
 
     def loss(batch: Batch, student_BC: Tensor) -> Tensor:
         total = student_BC.new_zeros(())
         if config.ce_weight:
             total = total + config.ce_weight * soft_cross_entropy(student_BC, batch.target_BC)
         if config.kd_weight:
-            total = total + config.kd_weight * distillation_kl(student_BC, batch.teacher_BC, config.temperature)
+            kl = distillation_kl(student_BC, batch.teacher_BC, config.temperature)
+            total = total + config.kd_weight * kl
         return total
 
     return loss
 
 
-def distil(
+def distil(  # noqa: PLR0913  # a run needs all of these, and the last five have defaults
     student: QuantizedModel,
     teacher: torch.nn.Module,
     source: ImageSource,
@@ -127,19 +171,17 @@ def distil(
     seed: int,
     loss: StudentLoss | None = None,
     rule: StepRule | None = None,
-    monitor: Monitor | None = None,
-    recorder: Recorder | None = None,
-    report_progress: Callable[[float, str], None] | None = None,
-    checkpoint: Path | None = None,
+    options: RunOptions = DEFAULT_OPTIONS,
+    identity: str = "",
 ) -> Distilled:
-    """Fine-tune `student` in place on images of `source`, and leave it in its best state by the data-free check.
+    """Fine-tune a student on images of a source, and leave it in its best state by the data-free check.
 
     Parameters
     ----------
     student : QuantizedModel
-        Freshly made from the teacher; ranges unset.
+        Freshly made from the teacher, ranges unset; changed in place.
     teacher : nn.Module
-        Frozen, in evaluation mode; judges the held-out images.
+        Frozen, in evaluation mode, on the student's device; judges the held-out images.
     source : ImageSource
         A trained generator or a fixed set.
     config : DistillationConfig
@@ -148,14 +190,15 @@ def distil(
         Of all random draws of the loop; equal seeds give equal codes for one number of threads.
     loss, rule : optional
         Another loss or step rule; by default `distillation_loss` and `NesterovStep` of `config`.
-    monitor : callable, optional
-        Called at every check with the iteration and the student; its metrics join the history and decide nothing.
-    recorder : Recorder, optional
-        Gets the row of every check.
-    report_progress : callable, optional
-        Gets a fraction and a word at every check.
-    checkpoint : Path, optional
-        File to save the state to at every check, and to continue from when it is there.
+    options : RunOptions
+        Monitor, recorder, progress, checkpoint.
+    identity : str
+        What else decides the result (method, its options); a checkpoint of another identity is refused.
+
+    Returns
+    -------
+    Distilled
+        The last state, the choice and the history.
 
     Raises
     ------
@@ -165,19 +208,20 @@ def distil(
         If the checkpoint is damaged or of another run.
     """
     loop = _Loop(student, teacher, source, config, seed, loss or distillation_loss(config), rule)
-    fingerprint = _fingerprint(config, seed, student)
-    if checkpoint is not None and checkpoint.exists():
-        loop.load(checkpoint, fingerprint)
-    recorder = recorder or NullRecorder()
+    fingerprint = _fingerprint(identity, config, seed, student)
+    if options.checkpoint is not None and options.checkpoint.exists():
+        loop.load(options.checkpoint, fingerprint)
+    recorder = options.recorder or NullRecorder()
     while not loop.finished:
         loop.advance()
         if loop.at_check:
-            row = loop.check(monitor)
+            row = loop.check(options.monitor)
             recorder.record(loop.done, row)
-            if report_progress is not None:
-                report_progress(loop.done / config.iterations, f"KL on held-out images {row['held_out_kl']:.4f}")
-            if checkpoint is not None:
-                loop.save(checkpoint, fingerprint)
+            if options.report_progress is not None:
+                word = f"KL on held-out images {row['held_out_kl']:.4f}"
+                options.report_progress(loop.done / config.iterations, word)
+            if options.checkpoint is not None:
+                loop.save(options.checkpoint, fingerprint)
     return loop.result()
 
 
@@ -194,7 +238,8 @@ class _Loop:
         loss: StudentLoss,
         rule: StepRule | None,
     ) -> None:
-        self.student, self.teacher, self.source, self.config, self.loss = student, teacher, source, config, loss
+        self.student, self.teacher, self.source = student, teacher, source
+        self.config, self.loss = config, loss
         self.rule = rule or NesterovStep(
             student.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
         )
@@ -237,7 +282,10 @@ class _Loop:
             loss = self.loss(batch, self.student(batch.images))
             value = loss.item()
             if not math.isfinite(value):
-                raise DataError(f"the student's loss is {value} at iteration {self.done}; lower distillation.lr={self.config.lr}")
+                raise DataError(
+                    f"the student's loss is {value} at iteration {self.done}; lower "
+                    f"distillation.lr={self.config.lr}"
+                )
             self.latest = {**batch.metrics, "student_loss": value, **self.rule.step(loss)}
         self.done += 1
 
@@ -249,7 +297,10 @@ class _Loop:
         with torch.inference_mode():
             kl = distillation_kl(self.student(self.held_out), self.teacher(self.held_out), 1.0).item()
         if not math.isfinite(kl):
-            raise DataError(f"the student's outputs are not finite at iteration {self.done}; lower distillation.lr={self.config.lr}")
+            raise DataError(
+                f"the student's outputs are not finite at iteration {self.done}; lower "
+                f"distillation.lr={self.config.lr}"
+            )
         if kl < self.best_kl:
             self.best_kl, self.chosen, self.checks_since_best = kl, self.done, 0
             self.best = copy.deepcopy(self.student.state_dict())
@@ -286,7 +337,16 @@ class _Loop:
     def load(self, path: Path, fingerprint: str) -> None:
         tensors, meta = read_checkpoint(path)
         if meta["fingerprint"] != fingerprint:
-            raise StorageError(f"{path} belongs to a run with another model, config or seed; delete it or give another path")
+            raise StorageError(
+                f"{path} belongs to a run with another method, model, config or seed; delete it or give "
+                "another path"
+            )
+        try:
+            self._take_up(tensors, meta)
+        except (KeyError, RuntimeError, ConfigError) as e:
+            raise StorageError(f"{path} does not fit this run ({e}); delete it or give another path") from e
+
+    def _take_up(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         parts: dict[str, dict[str, Tensor]] = {g: {} for g in ("student", "best", "rule", "source", "loop")}
         for key, value in tensors.items():
             group, _, name = key.partition("/")
@@ -296,7 +356,7 @@ class _Loop:
         self.rule.load_tensors(parts["rule"])
         self.source.load_tensors(parts["source"])
         self.rng.set_state(parts["loop"]["rng"])
-        self.held_out = parts["loop"]["held_out"]
+        self.held_out = parts["loop"]["held_out"].to(device_of(self.student))
         self.done, self.chosen, self.best_kl = meta["done"], meta["chosen"], meta["best_kl"]
         self.checks_since_best, self.history = meta["checks_since_best"], meta["history"]
 
@@ -306,10 +366,10 @@ def _required(held_out: Tensor | None) -> Tensor:
     return held_out
 
 
-def _fingerprint(config: DistillationConfig, seed: int, student: QuantizedModel) -> str:
-    """Identify a run: its config, seed, and the student's first weights."""
-    parts: Any = hashlib.sha256(json.dumps([repr(config), repr(student.config), seed]).encode())
+def _fingerprint(identity: str, config: DistillationConfig, seed: int, student: QuantizedModel) -> str:
+    """Name a run: its identity, config, seed, and the student's first weights."""
+    parts = hashlib.sha256(json.dumps([identity, repr(config), repr(student.config), seed]).encode())
     for name, value in student.state_dict().items():
         parts.update(name.encode())
-        parts.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return str(parts.hexdigest())
+        parts.update(value.detach().cpu().contiguous().numpy().data)
+    return parts.hexdigest()

@@ -1,8 +1,11 @@
 """Conditional image generators: latent vectors and class labels in, normalised images out.
 
-`ImageTrunk` is the convolutional part that GDFQ and Qimera share; a method adds its own latent part in front. The last
-layer is a BatchNorm without affine parameters, so images come out with mean 0 and variance 1 a channel, like normalised
-data; there is no clamp to [0, 1].
+`ImageTrunk` is the convolutional part that GDFQ and Qimera share; a method adds its own latent part in front.
+The last layer is a BatchNorm without affine parameters, so images come out with mean 0 and variance 1 a
+channel, like normalised data; there is no clamp to [0, 1].
+
+Random draws are made on the CPU and moved to the generator's device, so equal seeds give equal draws
+everywhere.
 
 Shapes: B batch, C classes, D latent width, H = W image size.
 
@@ -11,6 +14,8 @@ References
 GDFQ (Xu et al., ECCV 2020), released code: generators for 32x32 and for 224x224 images.
 """
 
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -19,7 +24,15 @@ from torch import Tensor, nn
 from shoestring.core.errors import ConfigError
 from shoestring.core.seeds import derive_seed
 
-__all__ = ["ConditionalBatchNorm2d", "GDFQGenerator", "ImageTrunk", "LatentBatch", "LatentGenerator", "initialise"]
+__all__ = [
+    "ConditionalBatchNorm2d",
+    "GDFQGenerator",
+    "ImageTrunk",
+    "LabelledNoise",
+    "LatentBatch",
+    "LatentGenerator",
+    "initialise",
+]
 
 INNER_EPS = 0.8  # the released code passes 0.8 as eps, not as momentum
 
@@ -28,7 +41,7 @@ class LatentBatch(Protocol):
     """What a generator draws at random for one batch, with the labels that go with it."""
 
     @property
-    def target_BC(self) -> Tensor:
+    def target_BC(self) -> Tensor:  # noqa: N802  # shape suffix
         """Class distributions, rows summing to 1."""
         ...
 
@@ -49,7 +62,7 @@ class ConditionalBatchNorm2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_classes, channels))
 
     def forward(self, x: Tensor, class_weight_BC: Tensor) -> Tensor:
-        """Normalise (B, channels, H, W); `class_weight_BC` rows sum to 1 and mix the classes' affine parts."""
+        """Normalise (B, channels, H, W); rows of `class_weight_BC` mix the classes' affine parts."""
         weight = (class_weight_BC @ self.weight)[:, :, None, None]
         bias = (class_weight_BC @ self.bias)[:, :, None, None]
         return torch.addcmul(bias, self.norm(x), weight)
@@ -68,15 +81,27 @@ class ImageTrunk(nn.Module):
         Channels of the first feature maps (128 in the paper); the last hidden layer has half.
     num_conditional_classes : int, optional
         Use class-conditional BatchNorm with that many classes (the 224x224 form); plain BatchNorm otherwise.
+
+    Raises
+    ------
+    ConfigError
+        If images are not square or of another size, or `width` is odd.
     """
 
     def __init__(
-        self, latent: int, image_shape: tuple[int, int, int], width: int = 128, num_conditional_classes: int | None = None
+        self,
+        latent: int,
+        image_shape: tuple[int, int, int],
+        width: int = 128,
+        num_conditional_classes: int | None = None,
     ) -> None:
         super().__init__()
         channels, height, breadth = image_shape
         if height != breadth or height % 4 or height < 8:
-            raise ConfigError(f"image_shape={image_shape} is not supported; give square images of a size divisible by 4, at least 8")
+            raise ConfigError(
+                f"image_shape={image_shape} is not supported; give square images of a size divisible by 4, "
+                "at least 8"
+            )
         if width < 2 or width % 2:
             raise ConfigError(f"width={width} is not supported; give an even number of channels")
         self.start = (width, height // 4, height // 4)
@@ -97,10 +122,10 @@ class ImageTrunk(nn.Module):
         self.norm3 = nn.BatchNorm2d(channels, affine=False)
 
     def forward(self, latent_BD: Tensor, target_BC: Tensor) -> Tensor:
-        """Images (B, channels, H, W) of latent vectors; `target_BC` matters for conditional norms only."""
+        """Make images (B, channels, H, W) of latents; `target_BC` matters for conditional norms only."""
         x = self.project(latent_BD).view(-1, *self.start).to(memory_format=torch.channels_last)
-        x = double(self._norm(self.norm0, x, target_BC))
-        x = double(nn.functional.leaky_relu(self._norm(self.norm1, self.conv1(x), target_BC), 0.2))
+        x = _double(self._norm(self.norm0, x, target_BC))
+        x = _double(nn.functional.leaky_relu(self._norm(self.norm1, self.conv1(x), target_BC), 0.2))
         x = nn.functional.leaky_relu(self._norm(self.norm2, self.conv2(x), target_BC), 0.2)
         images: Tensor = self.norm3(torch.tanh(self.conv3(x)))
         return images
@@ -110,32 +135,34 @@ class ImageTrunk(nn.Module):
         return out
 
 
-def double(x: Tensor) -> Tensor:
+def _double(x: Tensor) -> Tensor:
     """Repeat every pixel twice in both directions."""
     return nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-class LatentGenerator(nn.Module):
+class LatentGenerator(nn.Module, ABC):
     """A generator with its own sampler: draw latents and labels, then make images of them.
 
-    A subclass gives `draw` and `images`; the distillation loop calls nothing else, so another generator (a searched
-    architecture, say) plugs in without a change there.
+    A subclass gives `draw` and `images`; the distillation loop calls nothing else, so another generator (a
+    searched architecture, say) plugs in without a change there.
     """
 
+    @abstractmethod
     def draw(self, batch_size: int, rng: torch.Generator) -> LatentBatch:
-        """Draw one batch of latents and labels from `rng`."""
-        raise TypeError(f"{type(self).__name__} does not implement draw")
+        """Draw one batch of latents and labels from `rng`, a generator of the CPU."""
 
+    @abstractmethod
     def images(self, latents: LatentBatch) -> Tensor:
-        """Images (B, channels, H, W) of one drawn batch."""
-        raise TypeError(f"{type(self).__name__} does not implement images")
+        """Make images (B, channels, H, W) of one drawn batch."""
 
 
-class _Labelled:
-    def __init__(self, latent_BD: Tensor, class_B: Tensor, num_classes: int) -> None:
-        self.latent_BD = latent_BD
-        self.class_B = class_B
-        self.target_BC = nn.functional.one_hot(class_B, num_classes).to(latent_BD.dtype)
+@dataclass(frozen=True, slots=True)
+class LabelledNoise:
+    """What `GDFQGenerator` draws: noise and one class a sample."""
+
+    noise_BD: Tensor  # noqa: N815  # shape suffix
+    class_B: Tensor  # noqa: N815  # shape suffix
+    target_BC: Tensor  # noqa: N815  # shape suffix
 
 
 class GDFQGenerator(LatentGenerator):
@@ -153,10 +180,21 @@ class GDFQGenerator(LatentGenerator):
         Channels of the trunk (128 in the paper).
     seed : int
         Of the initial weights.
+
+    Raises
+    ------
+    ConfigError
+        As `ImageTrunk`.
     """
 
     def __init__(
-        self, num_classes: int, image_shape: tuple[int, int, int], *, latent: int = 100, width: int = 128, seed: int = 0
+        self,
+        num_classes: int,
+        image_shape: tuple[int, int, int],
+        *,
+        latent: int = 100,
+        width: int = 128,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -164,23 +202,33 @@ class GDFQGenerator(LatentGenerator):
         self.trunk = ImageTrunk(latent, image_shape, width)
         initialise(self, seed)
 
-    def draw(self, batch_size: int, rng: torch.Generator) -> _Labelled:
-        """Standard normal noise and uniform classes."""
+    def draw(self, batch_size: int, rng: torch.Generator) -> LabelledNoise:
+        """Draw standard normal noise and uniform classes."""
         noise_BD = torch.randn(batch_size, self.embedding.shape[1], generator=rng)
         class_B = torch.randint(self.num_classes, (batch_size,), generator=rng)
-        return _Labelled(noise_BD, class_B, self.num_classes)
+        target_BC = nn.functional.one_hot(class_B, self.num_classes).to(noise_BD.dtype)
+        device = self.embedding.device
+        return LabelledNoise(noise_BD.to(device), class_B.to(device), target_BC.to(device))
 
     def images(self, latents: LatentBatch) -> Tensor:
-        """Images of ``embedding[class] * noise``."""
-        assert isinstance(latents, _Labelled)
-        out: Tensor = self.trunk(self.embedding[latents.class_B] * latents.latent_BD, latents.target_BC)
+        """Make images of ``embedding[class] * noise``."""
+        assert isinstance(latents, LabelledNoise)
+        out: Tensor = self.trunk(self.embedding[latents.class_B] * latents.noise_BD, latents.target_BC)
         return out
 
 
 def initialise(module: nn.Module, seed: int) -> None:
-    """Give every parameter torch's default initial distribution, from streams of `seed` that depend on its name alone.
+    """Give every parameter torch's default initial distribution, each from a stream of its own name.
 
-    Embeddings are standard normal, convolutions and linear layers uniform with the fan-in bound, norms 1 and 0.
+    Embeddings are standard normal, convolutions and linear layers uniform with the fan-in bound; norms are 1
+    and 0.
+
+    Parameters
+    ----------
+    module : nn.Module
+        On the CPU; changed in place.
+    seed : int
+        Of all streams.
     """
     for name, layer in module.named_modules():
         for key, value in layer.named_parameters(recurse=False):

@@ -60,16 +60,34 @@ def load_splits(name: str, folder: Path | None) -> ImageSplits:
         return synthetic_shapes(8000, 2000, size=32, seed=0)
     if name == "cifar10" and folder is not None:
         return load_cifar10(folder)
-    raise ConfigError(f"data set {name!r} is not known or has no folder; allowed: digits, shapes, and cifar10 with a folder")
+    raise ConfigError(
+        f"data set {name!r} is not known or has no folder; allowed: digits, shapes, and cifar10 with a folder"
+    )
 
 
 def new_teacher(splits: ImageSplits, depth: int, seed: int) -> nn.Module:
-    """An untrained residual network of the CIFAR family that fits the images."""
+    """Make an untrained residual network of the CIFAR family that fits the images."""
     return cifar_resnet(depth, num_classes=splits.num_classes, channels=splits.channels, seed=seed)
 
 
 def prepare_teacher(context: Context) -> Outcome:
-    """Train the float teacher of options ``dataset`` and ``depth``, and keep it as ``teacher.safetensors``."""
+    """Train the float teacher of options ``dataset`` and ``depth``, and keep it as ``teacher.safetensors``.
+
+    Parameters
+    ----------
+    context : Context
+        Of a preparation.
+
+    Returns
+    -------
+    Outcome
+        Its accuracy and size.
+
+    Raises
+    ------
+    ConfigError
+        If the data set is not known or has no folder.
+    """
     splits = load_splits(context.options["dataset"], context.data)
     config = TRAINING[context.options["dataset"]]
     model = new_teacher(splits, context.options["depth"], context.seed)
@@ -92,14 +110,31 @@ def prepare_teacher(context: Context) -> Outcome:
     save_state(model, context.folder / "teacher.safetensors")
     write_json_atomic(context.folder / "teacher.json", {"depth": context.options["depth"]})
     problem = _problem(splits, model)
-    return Outcome(metrics={"top1": problem.top1(model), "num_parameters": sum(p.numel() for p in model.parameters())})
+    return Outcome(
+        metrics={"top1": problem.top1(model), "num_parameters": sum(p.numel() for p in model.parameters())}
+    )
 
 
 def load_problem(context: Context) -> Problem:
     """Load data and the teacher that `prepare_teacher` left.
 
-    With the option ``split = "validation"`` the test images are a fifth of the training images, kept from the methods:
-    the split on which options are tuned.
+    With the option ``split = "validation"`` the test images are a fifth of the training images, kept from the
+    methods: the split on which options are tuned.
+
+    Parameters
+    ----------
+    context : Context
+        Of an arm; its preparation was `prepare_teacher`.
+
+    Returns
+    -------
+    Problem
+        With the teacher in evaluation mode.
+
+    Raises
+    ------
+    ConfigError
+        If the data set is not known or has no folder.
     """
     splits = load_splits(context.options["dataset"], context.data)
     assert context.prepared is not None
@@ -125,7 +160,8 @@ def _validation(problem: Problem) -> Problem:
 
 def _problem(splits: ImageSplits, model: nn.Module) -> Problem:
     train, test = (
-        torch.from_numpy(normalise(part.images, splits.mean, splits.std)) for part in (splits.train, splits.test)
+        torch.from_numpy(normalise(part.images, splits.mean, splits.std))
+        for part in (splits.train, splits.test)
     )
     labels = torch.from_numpy(splits.train.labels), torch.from_numpy(splits.test.labels)
     shape = (splits.channels, splits.size, splits.size)

@@ -2,19 +2,20 @@
 
 A grid of `bits` bits over [low, high] has ``scale = max(high - low, 1e-8) / (2**bits - 1)`` and the integer
 ``zero_point = -round(low / scale) - 2**(bits - 1)``. Then
-``code = clamp(round(x / scale) + zero_point, -2**(bits - 1), 2**(bits - 1) - 1)`` and ``x ~ (code - zero_point) * scale``,
-rounding half to even: the arithmetic of ONNX QuantizeLinear and DequantizeLinear. Weights have one grid an output
-channel, recomputed from the float master weights at every forward; activations one grid a tensor, from an
-exponential average of batch ranges.
+``code = clamp(round(x / scale) + zero_point, -2**(bits - 1), 2**(bits - 1) - 1)`` and
+``x ~ (code - zero_point) * scale``, rounding half to even: the arithmetic of ONNX QuantizeLinear and
+DequantizeLinear. Weights have one grid an output channel, recomputed from the float master weights at every
+forward; activations one grid a tensor, from an exponential average of batch ranges.
 
 References
 ----------
-GDFQ (Xu et al., ECCV 2020), quantiser of the released code; Qimera (Choi et al., NeurIPS 2021) uses it unchanged.
+GDFQ (Xu et al., ECCV 2020), quantiser of the released code; Qimera (Choi et al., NeurIPS 2021) uses it
+unchanged.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 RANGE_FLOOR = 1e-8
+_UNSEEN = "this activation range has seen no batch; run images through the model inside `observing` first"
 
 
 class Grid(NamedTuple):
@@ -52,14 +54,30 @@ class Grid(NamedTuple):
 
 
 def code_bounds(bits: int) -> tuple[int, int]:
-    """Return the least and greatest signed code of `bits` bits (2 to 8)."""
+    """Return the least and the greatest signed code.
+
+    Parameters
+    ----------
+    bits : int
+        2 to 8.
+
+    Returns
+    -------
+    tuple of int
+        ``-2**(bits - 1)`` and ``2**(bits - 1) - 1``.
+
+    Raises
+    ------
+    ConfigError
+        If `bits` is outside 2 to 8.
+    """
     if not 2 <= bits <= 8:
         raise ConfigError(f"bits={bits} is not supported; give 2 to 8")
     return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
 
 
 def range_grid(low: Tensor, high: Tensor, bits: int) -> Grid:
-    """Grid of `bits` bits over [low, high], elementwise.
+    """Lay a grid of `bits` bits over [low, high], elementwise.
 
     Parameters
     ----------
@@ -67,6 +85,16 @@ def range_grid(low: Tensor, high: Tensor, bits: int) -> Grid:
         Ends of the range, equal shapes, ``low <= high``. A range narrower than 1e-8 is widened to that.
     bits : int
         2 to 8.
+
+    Returns
+    -------
+    Grid
+        Of the shape of `low`.
+
+    Raises
+    ------
+    ConfigError
+        If `bits` is outside 2 to 8.
     """
     code_min, code_max = code_bounds(bits)
     scale = (high - low).clamp_min(RANGE_FLOOR) / (code_max - code_min)
@@ -74,32 +102,86 @@ def range_grid(low: Tensor, high: Tensor, bits: int) -> Grid:
 
 
 def quantize(x: Tensor, grid: Grid, bits: int) -> Tensor:
-    """Return the codes of `x`: whole numbers in the dtype of `x`, same shape; the grid broadcasts."""
+    """Return the codes of `x`.
+
+    Parameters
+    ----------
+    x : Tensor
+        Floating, any shape.
+    grid : Grid
+        Broadcasts against `x`.
+    bits : int
+        2 to 8.
+
+    Returns
+    -------
+    Tensor
+        Whole numbers within `code_bounds`, in the shape and dtype of `x`.
+
+    Raises
+    ------
+    ConfigError
+        If `bits` is outside 2 to 8.
+    """
     code_min, code_max = code_bounds(bits)
     return torch.div(x, grid.scale).round_().add_(grid.zero_point).clamp_(code_min, code_max)
 
 
 def dequantize(codes: Tensor, grid: Grid) -> Tensor:
-    """Return ``(codes - zero_point) * scale``."""
+    """Return the values that codes stand for.
+
+    Parameters
+    ----------
+    codes : Tensor
+        As `quantize` gives them.
+    grid : Grid
+        The same as in `quantize`.
+
+    Returns
+    -------
+    Tensor
+        ``(codes - zero_point) * scale``, in the shape of `codes`.
+    """
     return torch.sub(codes, grid.zero_point).mul_(grid.scale)
 
 
 def fake_quantize(x: Tensor, grid: Grid, bits: int) -> Tensor:
-    """Quantise and dequantise; the gradient passes to `x` unchanged, also outside the range, none to the grid."""
-    rounded: Tensor = _StraightThrough.apply(x, grid.scale, grid.zero_point, bits)
+    """Quantise and dequantise in one differentiable step.
+
+    Parameters
+    ----------
+    x : Tensor
+        Floating, any shape.
+    grid : Grid
+        Two scalars, or one entry a leading channel, shaped to broadcast.
+    bits : int
+        2 to 8.
+
+    Returns
+    -------
+    Tensor
+        ``dequantize(quantize(x))``. The gradient passes to `x` unchanged, also outside the range;
+        none reaches the grid.
+
+    Raises
+    ------
+    ConfigError
+        If `bits` is outside 2 to 8.
+    """
+    rounded: Tensor = _StraightThrough.apply(x, *grid, bits)  # type: ignore[no-untyped-call]  # torch's stub
     return rounded
 
 
 class _StraightThrough(torch.autograd.Function):
-    """One scalar grid or one a leading channel; four in-place passes over one new buffer."""
+    """Three in-place passes over one new buffer."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor, bits: int) -> Tensor:  # noqa: ARG004
         code_min, code_max = code_bounds(bits)
         # clamp(r + z) - z == clamp(r, lo - z, hi - z): two passes fewer
         out = torch.div(x, scale).round_()
-        if zero_point.ndim == 0 and x.device.type == "cpu":  # scalar bounds are twice as fast, and cost no device sync here
-            offset = zero_point.item()
+        if zero_point.ndim == 0 and x.device.type == "cpu":
+            offset = zero_point.item()  # scalar bounds are twice as fast, and cost no device sync here
             return out.clamp_(code_min - offset, code_max - offset).mul_(scale)
         return out.clamp_(code_min - zero_point, code_max - zero_point).mul_(scale)
 
@@ -109,61 +191,96 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def weight_grid(weight: Tensor, bits: int) -> Grid:
-    """Per-output-channel grid of a weight (O, ...), from each channel's least and greatest value.
+    """Lay one grid over each output channel, from its least to its greatest value.
+
+    Parameters
+    ----------
+    weight : Tensor
+        (O, ...), of rank 2 or more.
+    bits : int
+        2 to 8.
 
     Returns
     -------
     Grid
         `scale` and `zero_point` of shape (O, 1, ..., 1), ready to broadcast over `weight`.
+
+    Raises
+    ------
+    ConfigError
+        If `bits` is outside 2 to 8.
     """
     w = weight.detach()
-    if w.ndim == 1:
-        low = high = w
-    else:
-        dims = tuple(range(1, w.ndim))
-        low, high = w.amin(dims, keepdim=True), w.amax(dims, keepdim=True)
-    return range_grid(low, high, bits)
+    dims = tuple(range(1, w.ndim))
+    return range_grid(w.amin(dims, keepdim=True), w.amax(dims, keepdim=True), bits)
 
 
 def weight_codes(weight: Tensor, bits: int) -> tuple[Tensor, Grid]:
-    """Return int8 codes of a weight (O, ...) and its per-channel grid."""
+    """Return the integer codes of a weight.
+
+    Parameters
+    ----------
+    weight : Tensor
+        (O, ...), of rank 2 or more.
+    bits : int
+        2 to 8.
+
+    Returns
+    -------
+    tuple
+        int8 codes in the shape of `weight`, and the `Grid` of `weight_grid`.
+
+    Raises
+    ------
+    ConfigError
+        If `bits` is outside 2 to 8.
+    """
     grid = weight_grid(weight, bits)
     return quantize(weight.detach(), grid, bits).to(torch.int8), grid
 
 
+Quantized = TypeVar("Quantized", bound="QuantizedConv2d | QuantizedLinear")
+
+
 class QuantizedConv2d(nn.Conv2d):
-    """A Conv2d whose float master weight is fake-quantised per output channel at every forward; bias stays float."""
+    """A Conv2d whose float master weight is fake-quantised per output channel at every forward.
+
+    The bias stays float. Made by `from_float`.
+    """
 
     w_bits: int
 
     @classmethod
     def from_float(cls, layer: nn.Conv2d, bits: int) -> Self:
-        """Take over the parameters of `layer` (no copy)."""
-        return _take_over(cls, layer, bits)
+        """Take over the parameters of `layer` (no copy) with `bits` bits."""
+        return _take_over(cls.__new__(cls), layer, bits)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, O, H', W')."""
-        return self._conv_forward(x, _fake_quantized_weight(self), self.bias)
+        """Map (B, C, H, W) to (B, O, H', W')."""
+        out: Tensor = self._conv_forward(x, _fake_quantized_weight(self), self.bias)
+        return out
 
 
 class QuantizedLinear(nn.Linear):
-    """A Linear whose float master weight is fake-quantised per output row at every forward; bias stays float."""
+    """A Linear whose float master weight is fake-quantised per output row at every forward.
+
+    The bias stays float. Made by `from_float`.
+    """
 
     w_bits: int
 
     @classmethod
     def from_float(cls, layer: nn.Linear, bits: int) -> Self:
-        """Take over the parameters of `layer` (no copy)."""
-        return _take_over(cls, layer, bits)
+        """Take over the parameters of `layer` (no copy) with `bits` bits."""
+        return _take_over(cls.__new__(cls), layer, bits)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., I) to (..., O)."""
+        """Map (..., I) to (..., O)."""
         return nn.functional.linear(x, _fake_quantized_weight(self), self.bias)
 
 
-def _take_over(cls: type[Any], layer: nn.Module, bits: int) -> Any:
+def _take_over(made: Quantized, layer: nn.Module, bits: int) -> Quantized:
     code_bounds(bits)
-    made = cls.__new__(cls)
     made.__dict__ = layer.__dict__.copy()
     made.w_bits = bits
     return made
@@ -175,11 +292,12 @@ def _fake_quantized_weight(layer: QuantizedConv2d | QuantizedLinear) -> Tensor:
 
 
 class ActivationQuantizer(nn.Module):
-    """Per-tensor fake quantiser whose range is a bias-corrected exponential average of batch minima and maxima.
+    """Per-tensor fake quantiser whose range is an exponential average of batch minima and maxima.
 
-    While `live`, every call updates ``m = beta * m + (1 - beta) * batch`` and uses ``m / (1 - beta**t)``; the corrected
-    value is never stored back into ``m`` (the released code does, which inflates short runs a thousandfold). The
-    lower end is kept at or below zero so that 0.0, the value of padding and of a ReLU at rest, is exact.
+    While `live`, every call updates ``m = beta * m + (1 - beta) * batch`` and uses ``m / (1 - beta**t)``; the
+    bias-corrected value is never stored back into ``m`` (the released code does, which inflates short runs a
+    thousandfold). The lower end is kept at or below zero so that 0.0, the value of padding and of a ReLU at
+    rest, is exact.
 
     Parameters
     ----------
@@ -187,6 +305,11 @@ class ActivationQuantizer(nn.Module):
         2 to 8.
     beta : float
         Memory of the average, in [0, 1).
+
+    Raises
+    ------
+    ConfigError
+        If `bits` or `beta` is outside its range.
     """
 
     mean_low: Tensor
@@ -223,9 +346,9 @@ class ActivationQuantizer(nn.Module):
 
     @property
     def range(self) -> tuple[Tensor, Tensor]:
-        """The averaged range, bias-corrected; low <= 0 <= high."""
+        """The averaged range, bias-corrected, as two float64 scalars; low <= 0 <= high."""
         if not self.num_batches:
-            raise NotFittedError("this activation range has seen no batch; calibrate the model first")
+            raise NotFittedError(_UNSEEN)
         unbias = 1 - self.beta ** int(self.num_batches)
         return (self.mean_low / unbias).clamp_max(0), (self.mean_high / unbias).clamp_min(0)
 
@@ -235,31 +358,65 @@ class ActivationQuantizer(nn.Module):
         return Grid(self.scale, self.zero_point)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Fake-quantise `x` of any shape, after observing it when live."""
+        """Fake-quantise `x` of any shape, after observing it when live.
+
+        Raises
+        ------
+        NotFittedError
+            If the range was never set.
+        """
         if self.live:
             self.observe(x)
         elif self.scale == 0:
-            raise NotFittedError("this activation range has seen no batch; calibrate the model first")
+            raise NotFittedError(_UNSEEN)
         return fake_quantize(x, self.grid, self.bits)
 
     def extra_repr(self) -> str:
-        """Bits and number of batches seen."""
+        """Show bits and number of batches seen."""
         return f"bits={self.bits}, num_batches={int(self.num_batches)}"
 
 
 def activation_quantizers(model: nn.Module) -> dict[str, ActivationQuantizer]:
-    """Name to activation quantiser, in the order of the model."""
+    """Return the activation quantisers of a model.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Usually a `QuantizedModel`.
+
+    Returns
+    -------
+    dict
+        Name to quantiser, in the order of the model.
+    """
     return {n: m for n, m in model.named_modules() if isinstance(m, ActivationQuantizer)}
 
 
 def quantized_layers(model: nn.Module) -> dict[str, QuantizedConv2d | QuantizedLinear]:
-    """Name to layer with quantised weights, in the order of the model."""
+    """Return the layers of a model whose weights are quantised.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Usually a `QuantizedModel`.
+
+    Returns
+    -------
+    dict
+        Name to layer, in the order of the model.
+    """
     return {n: m for n, m in model.named_modules() if isinstance(m, QuantizedConv2d | QuantizedLinear)}
 
 
 @contextmanager
 def observing(model: nn.Module) -> Iterator[None]:
-    """Let every activation range of `model` follow the data inside the block; frozen again after it."""
+    """Let every activation range of a model follow the data inside the block; frozen again after it.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Usually a `QuantizedModel`.
+    """
     quantizers = activation_quantizers(model).values()
     for q in quantizers:
         q.live = True

@@ -43,7 +43,12 @@ class NesterovStep:
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], *, lr: float, momentum: float = 0.9, weight_decay: float = 1e-4
+        self,
+        parameters: Iterable[nn.Parameter],
+        *,
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-4,
     ) -> None:
         self.lr = lr
         self.optimizer = torch.optim.SGD(
@@ -53,7 +58,7 @@ class NesterovStep:
     def step(self, loss: Tensor) -> Mapping[str, float]:
         """Backpropagate and step."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         self.optimizer.step()
         return {}
 
@@ -63,7 +68,7 @@ class NesterovStep:
             group["lr"] = self.lr * factor
 
     def tensors(self) -> dict[str, Tensor]:
-        """Momentum buffers."""
+        """Return the momentum buffers."""
         return optimizer_tensors(self.optimizer)
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
@@ -72,25 +77,57 @@ class NesterovStep:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return an optimiser's per-parameter state as a flat dict ``"index.name" -> Tensor``."""
+    """Return an optimiser's per-parameter state as a flat dict.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        Any whose state is tensors and numbers.
+
+    Returns
+    -------
+    dict
+        ``"index.name"`` to a copy of the state.
+    """
     state = optimizer.state_dict()["state"]
-    return {f"{i}.{k}": torch.as_tensor(v).clone() for i, row in state.items() for k, v in row.items() if v is not None}
+    return {
+        f"{i}.{k}": torch.as_tensor(v).clone()
+        for i, row in state.items()
+        for k, v in row.items()
+        if v is not None
+    }
 
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Give an optimiser the state that `optimizer_tensors` returned.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        Over the same parameters in the same order.
+    tensors : mapping
+        The state. State of a parameter's shape takes over the parameter's memory layout: the fused kernels
+        walk both in memory order and would otherwise mix up the elements.
 
     Raises
     ------
     ConfigError
         If the state belongs to another number of parameters.
     """
+    whole = optimizer.state_dict()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, _, name = key.partition(".")
         state.setdefault(int(index), {})[name] = value
-    whole = optimizer.state_dict()
-    count = sum(len(g["params"]) for g in whole["param_groups"])
-    if any(i >= count for i in state):
-        raise ConfigError(f"optimiser state is for parameter {max(state)}, but there are only {count}; it is of another model")
+    if any(i >= len(parameters) for i in state):
+        raise ConfigError(
+            f"optimiser state is for parameter {max(state)}, but there are only {len(parameters)}; it is of "
+            "another model"
+        )
+    for i, row in state.items():
+        parameter = parameters[i]
+        row.update(
+            {k: torch.empty_like(parameter).copy_(v) for k, v in row.items() if v.shape == parameter.shape}
+        )
     optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})

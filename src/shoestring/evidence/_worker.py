@@ -41,9 +41,9 @@ def main(task_file: Path) -> int:
         outcome = run(task, folder)
     except BaseException as e:  # reports every end, then the process ends with code 1
         (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        write_text_atomic(folder / "error.txt", describe_error(e))
+        write_text_atomic(folder / "error.txt", describe_error(e), durable=False)
         return 1
-    write_json_atomic(folder / "outcome.json", {**outcome, "peak_bytes": peak_bytes()})
+    write_json_atomic(folder / "outcome.json", {**outcome, "peak_bytes": peak_bytes()}, durable=False)
     return 0
 
 

@@ -21,7 +21,7 @@ from shoestring.evidence.environment import hardware, versions
 from shoestring.evidence.model import Outcome, Status
 from shoestring.evidence.tasks import PREPARE
 
-__all__ = ["FILES", "TaskProcess", "fresh_folder"]
+__all__ = ["FILES", "TaskProcess", "fresh_folder", "search_path"]
 
 FILES = "files"
 """Name of the folder, inside that of a task, that belongs to the task's function."""
@@ -95,7 +95,6 @@ class TaskProcess:
 
     def _spawn(self, read_fd: int) -> "subprocess.Popen[bytes]":
         job = self.job
-        search = [str(Path(entry or ".").resolve()) for entry in sys.path]
         write_json_atomic(
             job.folder / "task.json",
             {
@@ -105,7 +104,7 @@ class TaskProcess:
                 "prepared": None if job.prepared is None else str(job.prepared.resolve()),
                 "data": None if job.data is None else str(job.data.resolve()),
                 "may_return_none": job.task.arm == PREPARE,
-                "sys_path": search,
+                "sys_path": search_path(),
                 "parent_pid": os.getpid(),
                 "alive_fd": read_fd,
             },
@@ -207,6 +206,11 @@ class TaskProcess:
         self._last_progress = text
         values: dict[str, Any] = json.loads(text)
         return Progress(job=self.job, fraction=values["fraction"], word=values["word"])
+
+
+def search_path() -> list[str]:
+    """Return the folders in which this process finds modules, as absolute paths."""
+    return [str(Path(entry or ".").resolve()) for entry in sys.path]
 
 
 def fresh_folder(folder: Path) -> None:

@@ -1,9 +1,10 @@
 """Send the same tasks to a Ray cluster (extra ``ray``)."""
 
 import dataclasses
+import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from shoestring.core.optional import optional
 from shoestring.evidence.backend import Done, Job, Progress
 from shoestring.evidence.environment import hardware, resources, versions
 from shoestring.evidence.model import Outcome
-from shoestring.evidence.process import TaskProcess
+from shoestring.evidence.process import TaskProcess, search_path
 from shoestring.evidence.tasks import Task, fingerprint
 
 __all__ = ["RayBackend"]
@@ -92,7 +93,7 @@ class RayBackend:
         """Send a job to the cluster."""
         prepared = None if job.prepared is None else self._ship(job.prepared)
         data = None if job.data is None else str(job.data.resolve())
-        reference = self._remote.remote(job.task, job.threads, job.timeout_s, data, prepared)
+        reference = self._remote.remote(job.task, job.threads, job.timeout_s, data, prepared, search_path())
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._running[reference] = (job, time.monotonic(), started_at)
 
@@ -141,7 +142,12 @@ class RayBackend:
 
 
 def run_remotely(
-    task: Task, threads: int, timeout_s: float, data: str | None, prepared: Mapping[str, bytes] | None
+    task: Task,
+    threads: int,
+    timeout_s: float,
+    data: str | None,
+    prepared: Mapping[str, bytes] | None,
+    search: Sequence[str],
 ) -> tuple[Done, dict[str, bytes]]:
     """Run one task on a node of the cluster and return its end and its files.
 
@@ -152,6 +158,8 @@ def run_remotely(
     DataError
         If the data folder is not on this node.
     """
+    # Entry points outside the package are found where the driver finds them, if the node has that folder.
+    sys.path.extend(entry for entry in search if entry not in sys.path and Path(entry).is_dir())
     if fingerprint(task.sources, task.entry) != task.fingerprint:
         raise ConfigError(
             "the sources of Shoestring on this node differ from the driver's; install the same version"

@@ -44,6 +44,7 @@ _COLOURS: dict[VerdictWord, str] = {
     "does not hold": "bold red",
     "not checkable here": "dim",
 }
+_NONE = "-"
 _ROLES = {"system": "bold", "ablation": "", "baseline": "", "bound": "dim"}
 
 
@@ -224,7 +225,11 @@ def _narrow(
     for row, figures in zip(rows, cells, strict=True):
         costs = [_cell(row.wall_s, format_seconds), _cell(row.peak_bytes, format_bytes)]
         named = zip([*names, "time", "peak memory"], [*figures, *costs], strict=True)
-        lines = [Text(f"{_clean(name)}: ").append_text(_one_line(cell)) for name, cell in named]
+        lines = [
+            Text(f"{_clean(name)}: ").append_text(_one_line(cell))
+            for name, cell in named
+            if cell.plain != _NONE
+        ]
         table.add_row(_arm(row), Text("\n").join([*lines, Text("status: ").append_text(_status(row))]))
     return table
 
@@ -273,7 +278,7 @@ def _metric_cell(row: ArmRow, metric: Metric, best: bool) -> Text:
 
 def _cell(spread: Spread | None, text: Callable[[float], str], style: str = "") -> Text:
     if spread is None:
-        return Text("-", style="dim")
+        return Text(_NONE, style="dim")
     cell = Text(text(spread.median), style=style)
     extent = format_range(text(spread.low), text(spread.high))
     return cell.append(f"\n{extent}", style="not bold dim") if extent else cell

@@ -75,7 +75,9 @@ def judge(
     missing = [need for need in claim.needs if need not in available]
     if missing:
         return _not_checkable(claim, f"needs {_join(missing)}, which this run did not have")
-    show = _Printer({metric.name: metric for metric in metrics}.get(claim.check.metric))
+    name = claim.check.metric
+    declared = {metric.name: _Printer(metric) for metric in metrics}
+    show = declared.get(name) or _PRINTERS.get(name) or _Printer(None)
     if isinstance(claim.check, Within):
         return _judge_within(claim, claim.check, records, show)
     return _judge_compare(claim, claim.check, records, show)
@@ -105,15 +107,25 @@ class _Printer:
     """Prints figures of one metric."""
 
     metric: Metric | None
+    scale: float = 1.0
 
     def number(self, value: float, sign: str = "") -> str:
         if self.metric is None:
             return f"{value:{sign}.4g}"
-        return f"{value:{sign}.{self.metric.digits}f}"
+        return f"{value / self.scale:{sign}.{self.metric.digits}f}"
 
     @property
     def unit(self) -> str:
         return f" {self.metric.unit}" if self.metric is not None and self.metric.unit else ""
+
+
+_PRINTERS = {
+    "wall_s": _Printer(Metric(name="wall_s", title="Wall clock", unit="s", better="lower")),
+    "cpu_s": _Printer(Metric(name="cpu_s", title="Processor time", unit="s", better="lower")),
+    "peak_bytes": _Printer(
+        Metric(name="peak_bytes", title="Peak memory", unit="MiB", better="lower"), 2.0**20
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,3 +88,11 @@ def _count(context: Context, what: str) -> None:
     if "count_file" in context.options:
         with Path(context.options["count_file"]).open("a") as f:
             f.write(f"{what} {context.seed} {context.options.get('score', '-')}\n")
+
+
+def slow(context: Context) -> Outcome:
+    """Report progress long enough to be seen."""
+    for fraction, word in ((0.5, "half way"), (0.6, "too soon to be written")):
+        context.report_progress(fraction, word)
+    time.sleep(0.8)
+    return Outcome(metrics={"score": 1.0})

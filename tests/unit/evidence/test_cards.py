@@ -111,19 +111,20 @@ def test_two_systems_of_one_name_are_refused(write: Write) -> None:
 
 def test_the_readme_is_the_text_beside_the_card(write: Write) -> None:
     card = read_card(write())
-    with pytest.raises(ConfigError, match="add the README.md"):
+    with pytest.raises(ConfigError, match="add the README"):
         card.readme()
     (card.folder / "README.md").write_text("# Qimera\n")
     assert card.readme() == "# Qimera\n"
 
 
 def test_reading_all_cards_imports_no_system() -> None:
+    heavy = ("torch", "numpy", "shoestring.compression")
     code = (
         "import sys; from shoestring.core.cards import all_cards; all_cards(); "
-        "sys.exit(' '.join(m for m in sys.modules if m.startswith(('torch', 'numpy', 'shoestring.compression'))))"
+        f"print([m for m in sys.modules if m.startswith({heavy})])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "\n")  # exit with an empty list
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_an_entry_point_loads_the_function_it_names() -> None:
@@ -134,7 +135,7 @@ def test_an_entry_point_loads_the_function_it_names() -> None:
     "text", ["", "module", "module:", ":f", "a.b:c.d", "a:b:c", "a:b()", "a-b:c", "../a:b", "a. b:c", 3, None]
 )
 def test_an_entry_point_has_one_form(text: str) -> None:
-    with pytest.raises(ConfigError, match="not of the form package.module:function"):
+    with pytest.raises(ConfigError, match="not of the form"):
         load_entry_point(text)
 
 

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import json
 import math
@@ -16,6 +17,7 @@ from shoestring.evidence.model import (
     Claim,
     Plot,
     Preparation,
+    Profile,
     Record,
     ScaledDown,
     Series,
@@ -108,7 +110,8 @@ def test_text_that_looks_like_a_list_is_kept(tmp_path: Path, record: Record) -> 
 
 
 def test_verifications_are_found_and_sorted(tmp_path: Path, verification: Verification) -> None:
-    for system, profile in (("zeta", "quick"), ("alpha", "quick"), ("alpha", "full")):
+    wanted: list[tuple[str, Profile]] = [("zeta", "quick"), ("alpha", "quick"), ("alpha", "full")]
+    for system, profile in wanted:
         study = replace(verification.study, system=system, profile=profile)
         save_verification(tmp_path, replace(verification, study=study))
     (tmp_path / "alpha" / "notes.txt").write_text("not evidence")
@@ -128,17 +131,15 @@ def test_one_workload_a_verification(verification: Verification) -> None:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.floats(0, 1, exclude_max=True), to=st.sampled_from('0a"{},x \n\x00'))
 def test_no_single_changed_byte_goes_unseen(tmp_path: Path, record: Record, at: float, to: str) -> None:
+    original = tmp_path / "original.json"
+    if not original.exists():
+        write_record(original, record)
     path = tmp_path / "record.json"
-    write_record(path, record)
-    text = path.read_text()
+    text = original.read_text()
     place = int(at * len(text))
     path.write_text(text[:place] + to + text[place + 1 :])
-    try:
-        back = read_record(path)
-    except StorageError as e:
-        assert str(path) in str(e)
-    else:  # a change of layout only
-        assert plain(back) == plain(record)
+    with contextlib.suppress(StorageError):
+        assert plain(read_record(path)) == plain(record)  # a change of layout only
 
 
 @pytest.mark.parametrize("keep", [0, 1, 100, -3])

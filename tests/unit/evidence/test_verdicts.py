@@ -226,10 +226,11 @@ def test_the_later_record_of_a_seed_counts(claim: Claim, make_record: MakeRecord
 
 def test_a_claim_may_speak_of_what_the_runner_measured(claim: Claim, make_record: MakeRecord) -> None:
     memory = Compare(metric="peak_bytes", arm="ours", than="theirs", direction="lower", ratio=2.0)
-    records = [make_record("ours", s, peak_bytes=100) for s in range(3)]
-    records += [make_record("theirs", s, peak_bytes=300) for s in range(3)]
+    records = [make_record("ours", s, peak_bytes=100 << 20) for s in range(3)]
+    records += [make_record("theirs", s, peak_bytes=300 << 20) for s in range(3)]
     verdict = judge(replace(claim, check=memory), records)
     assert (verdict.word, verdict.estimate) == ("holds", 3.0)
+    assert verdict.measured == "100.00 against 300.00 MiB, factor 3 [3, 3] over 3 seeds"
 
 
 def test_bootstrap_of_three_is_near_all_27_resamples() -> None:

@@ -58,7 +58,7 @@ def build_program(model: QuantizedModel, image_shape: tuple[int, int, int]) -> P
     UnsupportedModelError
         If an operation has no counterpart in the program; the message names it and an alternative.
     """
-    for name, quantizer in activation_quantizers(model).items():
+    for name, quantizer in activation_quantizers(model.graph_module).items():
         if quantizer.scale == 0:
             raise NotFittedError(
                 f"activation range {name!r} has seen no batch; calibrate the model before exporting it"

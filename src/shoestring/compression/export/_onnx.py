@@ -36,7 +36,7 @@ def save_onnx(
     Weights of 2 to 4 bits are INT4 initialisers, two codes a byte; wider ones INT8. Each passes a
     DequantizeLinear with one scale and zero point an output channel; where a channel lies so far from zero
     that its zero point leaves the type, the zero point is 0 and a constant is added instead. Activations pass
-    QuantizeLinear and DequantizeLinear with INT8 codes, clipped before to the range of their bits. BatchNorm
+    QuantizeLinear and DequantizeLinear with UINT8 codes, clipped before to the range of their bits. BatchNorm
     stays; the batch axis is free.
 
     Parameters
@@ -123,7 +123,7 @@ class _Builder:
         return output
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
-        """Store an array (float32, int64 or int8) once."""
+        """Store an array (float32 or an integer type) once."""
         if name not in self.initialisers:
             self.initialisers[name] = self.onnx.numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name
@@ -195,32 +195,35 @@ def _pads(padding: list[int]) -> list[int]:
 def _conv2d(builder: _Builder, node: Node, program: Program) -> None:
     a = node.attributes
     weight = program.weights[a["weight"]]
-    inputs = [node.inputs[0], builder.weight(a["weight"], weight)]
-    if a["bias"] is not None:
-        inputs.append(builder.constant(a["bias"], program.tensors[a["bias"]]))
     builder.add(
         "Conv",
-        inputs,
-        node.name,
+        [node.inputs[0], builder.weight(a["weight"], weight)],
+        node.name if a["bias"] is None else f"{node.name}.sum",
         kernel_shape=list(weight.codes.shape[2:]),
         strides=a["stride"],
         pads=_pads(a["padding"]),
         dilations=a["dilation"],
         group=a["groups"],
     )
+    _add_bias(builder, node, program, (-1, 1, 1))
 
 
 def _linear(builder: _Builder, node: Node, program: Program) -> None:
     a = node.attributes
     weight = program.weights[a["weight"]]
-    # A float bias keeps runtimes from fusing the layer into integer kernels, some of which saturate.
-    bias = program.tensors[a["bias"]] if a["bias"] else np.zeros(len(weight.codes), np.float32)
-    inputs = [
-        node.inputs[0],
-        builder.weight(a["weight"], weight),
-        builder.constant(f"{a['weight']}.bias", bias),
-    ]
-    builder.add("Gemm", inputs, node.name, transB=1)
+    # The third input, all zeros, keeps onnxruntime from an integer kernel that saturates on some processors.
+    zeros = builder.constant(f"{a['weight']}.zeros", np.zeros(len(weight.codes), np.float32))
+    inputs = [node.inputs[0], builder.weight(a["weight"], weight), zeros]
+    builder.add("Gemm", inputs, node.name if a["bias"] is None else f"{node.name}.sum", transB=1)
+    _add_bias(builder, node, program, (-1,))
+
+
+def _add_bias(builder: _Builder, node: Node, program: Program, shape: tuple[int, ...]) -> None:
+    """Add the bias by a node of its own: inside, onnxruntime rounds it to the steps of input times weight."""
+    key = node.attributes["bias"]
+    if key is not None:
+        bias = builder.constant(key, program.tensors[key].reshape(shape))
+        builder.add("Add", [f"{node.name}.sum", bias], node.name)
 
 
 def _batch_norm(builder: _Builder, node: Node, program: Program) -> None:
@@ -238,17 +241,18 @@ def _relu6(builder: _Builder, node: Node, program: Program) -> None:  # noqa: AR
 def _quantize(builder: _Builder, node: Node, program: Program) -> None:  # noqa: ARG001
     a, name, source = node.attributes, node.name, node.inputs[0]
     scale = np.float32(a["scale"])
+    low, high = code_bounds(a["bits"])
     if a["bits"] < 8:
-        low, high = code_bounds(a["bits"])
         ends = [np.array(end - a["zero_point"], np.float32) * scale for end in (low, high)]
         bounds = [
             builder.constant(f"{name}.{end}", v)
             for end, v in zip(("low", "high"), map(np.asarray, ends), strict=True)
         ]
         source = builder.add("Clip", [source, *bounds], f"{name}.clipped")
+    # Codes counted from 0, as uint8: onnxruntime (1.32) fails on int8 ones that pass a Slice.
     grid = [
         builder.constant(f"{name}.scale", np.array(scale)),
-        builder.constant(f"{name}.zero_point", np.array(a["zero_point"], np.int8)),
+        builder.constant(f"{name}.zero_point", np.array(a["zero_point"] - low, np.uint8)),
     ]
     codes = builder.add("QuantizeLinear", [source, *grid], f"{name}.codes")
     builder.add("DequantizeLinear", [codes, *grid], name)

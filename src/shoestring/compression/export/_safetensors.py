@@ -207,8 +207,8 @@ def encode_integer(
         "weights": {k: {"bits": w.bits, "shape": list(w.codes.shape)} for k, w in program.weights.items()},
         "program": [asdict(node) for node in program.nodes],
     }
-    metadata = {"format": FORMAT, "version": str(VERSION), "manifest_sha256": _digest(head)}
-    raw = save(_encode_tensors(program), metadata)
+    # one entry only: safetensors writes several in random order, and equal models shall give equal bytes
+    raw = save(_encode_tensors(program), {"manifest_sha256": _digest(head)})
     tensor_file = {"name": file_name, "bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
     return raw, _layout({**head, "tensor_file": tensor_file})
 

@@ -1,4 +1,4 @@
-"""Qimera's generator: class embeddings, disentanglement mapping, superposition, then the shared image trunk."""
+"""Qimera's generator: class embeddings, disentanglement mapping, superposition, then the shared trunk."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ __all__ = ["QimeraGenerator", "QimeraLatents"]
 class QimeraLatents:
     """Classes, weights and noise of one batch; K = 1 for a plain batch."""
 
-    class_BK: Tensor
-    weight_BK: Tensor
-    noise_BKD: Tensor
-    target_BC: Tensor
+    class_BK: Tensor  # noqa: N815  # shape suffix
+    weight_BK: Tensor  # noqa: N815  # shape suffix
+    noise_BKD: Tensor  # noqa: N815  # shape suffix
+    target_BC: Tensor  # noqa: N815  # shape suffix
 
 
 class QimeraGenerator(LatentGenerator):
@@ -41,6 +41,11 @@ class QimeraGenerator(LatentGenerator):
         (num_classes, D) initial embeddings; standard normal of the latent width when absent.
     seed : int
         Of the initial weights.
+
+    Raises
+    ------
+    ConfigError
+        As `ImageTrunk`.
     """
 
     def __init__(
@@ -67,13 +72,28 @@ class QimeraGenerator(LatentGenerator):
 
     @classmethod
     def from_teacher(
-        cls, teacher: nn.Module, num_classes: int, image_shape: tuple[int, int, int], config: QimeraConfig, *, seed: int = 0
+        cls,
+        teacher: nn.Module,
+        num_classes: int,
+        image_shape: tuple[int, int, int],
+        config: QimeraConfig,
+        *,
+        seed: int = 0,
     ) -> Self:
-        """Make a generator for `teacher`, with its last layer's rows as embeddings where the config says so."""
+        """Make a generator for `teacher`, with its last layer's rows as embeddings where the config says so.
+
+        Raises
+        ------
+        UnsupportedModelError
+            If the rows are wanted and the model does not end in a Linear or 1x1 convolution.
+        DataError
+            If there are more or fewer rows than classes.
+        """
         first = teacher_embedding(teacher) if config.init_from_teacher else None
         if first is not None and len(first) != num_classes:
             raise DataError(
-                f"the last layer has {len(first)} rows but the model gives {num_classes} classes; set init_from_teacher=False"
+                f"the last layer has {len(first)} rows but the model gives {num_classes} classes; set "
+                "init_from_teacher=False"
             )
         return cls(num_classes, image_shape, config, first_embedding=first, seed=seed)
 
@@ -101,31 +121,38 @@ class QimeraGenerator(LatentGenerator):
         return self.latents(class_BK, weight_BK, noise_BKD)
 
     def latents(self, class_BK: Tensor, weight_BK: Tensor, noise_BKD: Tensor) -> QimeraLatents:
-        """Latents of chosen classes, weights (rows sum to 1) and noise."""
-        return QimeraLatents(class_BK, weight_BK, noise_BKD, soft_labels(class_BK, weight_BK, self.num_classes))
+        """Put chosen classes, weights (rows sum to 1) and noise together, on the generator's device."""
+        device = self.embedding.device
+        class_BK, weight_BK, noise_BKD = (part.to(device) for part in (class_BK, weight_BK, noise_BKD))
+        return QimeraLatents(
+            class_BK, weight_BK, noise_BKD, soft_labels(class_BK, weight_BK, self.num_classes)
+        )
 
     def images(self, latents: LatentBatch) -> Tensor:
-        """Images (B, channels, H, W) of one batch of latents."""
+        """Make images (B, channels, H, W) of one batch of latents."""
         assert isinstance(latents, QimeraLatents)
         out: Tensor = self.trunk(self._hidden(latents), latents.target_BC)
         return out
 
     def _hidden(self, latents: QimeraLatents) -> Tensor:
-        if not self.config.any_part:  # GDFQ's own latent rule
-            return (self.embedding[latents.class_BK] * latents.noise_BKD).squeeze(1)
-        noisy_BKD = noisy_embedding(self.embedding, latents.class_BK, latents.noise_BKD, self.config.noise_std)
-        return mix(self.mapping(noisy_BKD), latents.weight_BK)
+        if self.config.any_part:
+            latent_BKD = noisy_embedding(
+                self.embedding, latents.class_BK, latents.noise_BKD, self.config.noise_std
+            )
+        else:  # GDFQ's own latent rule
+            latent_BKD = self.embedding[latents.class_BK] * latents.noise_BKD
+        return mix(self.mapping(latent_BKD), latents.weight_BK)
 
     @torch.no_grad()
     def synthetic(
         self, count: int, *, classes: Sequence[int], weights: Sequence[float] | None = None, seed: int = 0
     ) -> Tensor:
-        """Images of chosen classes in chosen proportions.
+        """Make images of chosen classes in chosen proportions, with the generator's running statistics.
 
         Parameters
         ----------
         count : int
-            Number of images.
+            Number of images, at least 1.
         classes : sequence of int
             Classes to superpose; one for plain images.
         weights : sequence of float, optional
@@ -141,17 +168,23 @@ class QimeraGenerator(LatentGenerator):
         Raises
         ------
         DataError
-            If classes or weights are out of range.
+            If count, classes or weights are out of range.
         """
-        weights = [1 / len(classes)] * len(classes) if weights is None else weights
+        if count < 1:
+            raise DataError(f"count={count} is too small; give at least 1")
         if not classes or not all(0 <= c < self.num_classes for c in classes):
             raise DataError(f"classes={list(classes)} must be one or more of 0..{self.num_classes - 1}")
+        weights = [1 / len(classes)] * len(classes) if weights is None else weights
         if len(weights) != len(classes) or min(weights) < 0 or abs(sum(weights) - 1) > 1e-6:
-            raise DataError(f"weights={list(weights)} must be {len(classes)} non-negative numbers that sum to 1")
+            raise DataError(
+                f"weights={list(weights)} must be {len(classes)} non-negative numbers that sum to 1"
+            )
         rng = torch.Generator().manual_seed(seed)
         noise_BKD = torch.randn(count, len(classes), self.embedding.shape[1], generator=rng)
         class_BK = torch.tensor(list(classes)).expand(count, -1)
+        weight_BK = torch.tensor(list(weights), dtype=torch.float32).expand(count, -1)
         was_training = self.training
-        images = self.eval().images(self.latents(class_BK, torch.tensor(list(weights)).expand(count, -1), noise_BKD))
-        self.train(was_training)
-        return images
+        try:
+            return self.eval().images(self.latents(class_BK, weight_BK, noise_BKD))
+        finally:
+            self.train(was_training)

@@ -29,11 +29,29 @@ RISE_TOLERANCE = 0.01
 
 
 def measure_arm(context: Context) -> Outcome:
-    """Run the method of options ``method`` and ``config``; measure accuracy and, with a generator, the boundary."""
+    """Run one arm; measure its accuracy and, with a generator, the boundary.
+
+    Parameters
+    ----------
+    context : Context
+        With the options ``method`` and ``config``, and a teacher from `prepare_teacher`.
+
+    Returns
+    -------
+    Outcome
+        Metrics of the study, curves of accuracy and of the path between classes.
+
+    Raises
+    ------
+    ConfigError
+        If the method or one of its options is not known.
+    """
     problem = load_problem(context)
     method = context.options["method"]
     if method == "float":
-        return Outcome(metrics={"top1": problem.top1(problem.teacher), "top1_last": problem.top1(problem.teacher)})
+        return Outcome(
+            metrics={"top1": problem.top1(problem.teacher), "top1_last": problem.top1(problem.teacher)}
+        )
     run = _run(problem, method, context)
     metrics, series = _accuracy(problem, run)
     if run.generator is not None:
@@ -56,7 +74,7 @@ def _run(problem: Problem, method: str, context: Context) -> QuantizationRun:
     else:
         raise ConfigError(f"method={method!r} is not known; allowed: float, qimera, {', '.join(METHODS)}")
 
-    def monitor(iteration: int, student: QuantizedModel) -> dict[str, float]:
+    def monitor(_iteration: int, student: QuantizedModel) -> dict[str, float]:
         return {"top1": problem.top1(student)}
 
     return function(
@@ -76,7 +94,7 @@ def _run(problem: Problem, method: str, context: Context) -> QuantizationRun:
 
 
 def _accuracy(problem: Problem, run: QuantizationRun) -> tuple[dict[str, float], dict[str, Series]]:
-    """Accuracy of the chosen state (data-free), of the last, and of the best by the test labels (the paper's habit)."""
+    """Accuracy of the chosen state (data-free), of the last, and of the best by the test labels."""
     chosen = problem.top1(run.model)
     if not run.chosen_iteration:
         return {"top1": chosen, "top1_last": chosen}, {}
@@ -104,19 +122,37 @@ def _boundary(problem: Problem, generator: LatentGenerator, seed: int) -> dict[s
         if isinstance(generator, QimeraGenerator) and generator.config.superpose:
             mixed = generator.images(generator.draw_superposed(NUM_SYNTHETIC, rng))
             plain = generator.images(generator.draw_plain(NUM_SYNTHETIC, rng))
-            out["boundary_share_superposed"] = 100 * boundary_share(problem.teacher(mixed))
-            out["boundary_gain"] = out["boundary_share_superposed"] - 100 * boundary_share(problem.teacher(plain))
+            superposed, single = (100 * boundary_share(problem.teacher(part)) for part in (mixed, plain))
+            out |= {"boundary_share_superposed": superposed, "boundary_gain": superposed - single}
     return out
 
 
 def features(teacher: nn.Module, images: Tensor) -> Tensor:
-    """Input of the teacher's last layer (B, D)."""
+    """Return the inputs of the teacher's last layer.
+
+    Parameters
+    ----------
+    teacher : nn.Module
+        In evaluation mode, ending as `final_linear` needs it.
+    images : Tensor
+        float, (B, channels, H, W).
+
+    Returns
+    -------
+    Tensor
+        (B, D).
+
+    Raises
+    ------
+    UnsupportedModelError
+        As `final_linear`.
+    """
     _, head = final_linear(teacher)
     kept: list[Tensor] = []
     hook = head.register_forward_pre_hook(lambda _, args: kept.append(args[0].flatten(1)))
     try:
         with torch.no_grad():
-            for part in images.split(500):
+            for part in torch.split(images, 500):
                 teacher(part)
     finally:
         hook.remove()
@@ -133,11 +169,21 @@ def _centroids(problem: Problem) -> Tensor:
 def path_probabilities(teacher: nn.Module, generator: QimeraGenerator, seed: int) -> tuple[float, Series]:
     """Walk the mix of each ordered pair of classes i, j from all i to all j.
 
+    Parameters
+    ----------
+    teacher : nn.Module
+        In evaluation mode.
+    generator : QimeraGenerator
+        Trained, in evaluation mode.
+    seed : int
+        Of the fixed noises.
+
     Returns
     -------
     tuple
-        Percentage of the pairs along which the teacher's probability of j, averaged over a few fixed noises, never falls by more
-        than 0.01 and rises by more than 0.5 in all; and that probability averaged over the pairs, as a curve over the mix.
+        Percentage of the pairs along which the teacher's probability of j, averaged over a few fixed noises,
+        never falls by more than 0.01 and rises by more than 0.5 in all; and that probability averaged over
+        the pairs, as a curve over the mix.
     """
     classes = generator.num_classes
     pair_P2 = torch.tensor([(i, j) for i in range(classes) for j in range(classes) if i != j])

@@ -1,6 +1,6 @@
 """Options of Qimera."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shoestring.compression.conversion import QuantConfig
 from shoestring.compression.distillation import DistillationConfig
@@ -14,11 +14,11 @@ __all__ = ["QimeraConfig"]
 class QimeraConfig:
     """Qimera; with its three parts off it is GDFQ."""
 
-    quant: QuantConfig = QuantConfig()
+    quant: QuantConfig = field(default_factory=QuantConfig)
     """Bits."""
-    generator: GeneratorConfig = GeneratorConfig()
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     """Size and training of the generator."""
-    distillation: DistillationConfig = DistillationConfig()
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
     """Budget, loss and step."""
     superpose: bool = True
     """Superposed latent embeddings: mix several classes in one sample."""
@@ -39,9 +39,9 @@ class QimeraConfig:
         if not 0 <= self.superpose_prob <= 1:
             raise ConfigError(f"superpose_prob={self.superpose_prob} is outside [0, 1]; 0 never mixes")
         if self.superpose_classes < 1:
-            raise ConfigError(f"superpose_classes={self.superpose_classes} must be at least 1")
+            raise ConfigError(f"superpose_classes={self.superpose_classes} must be at least 1; 1 never mixes")
         if self.noise_std < 0:
-            raise ConfigError(f"noise_std={self.noise_std} must not be negative")
+            raise ConfigError(f"noise_std={self.noise_std} must not be negative; 0 adds no noise")
 
     @property
     def any_part(self) -> bool:

@@ -30,19 +30,34 @@ METRICS = (
     Metric(name="top1_last", title="top-1, last", unit="%"),
     Metric(name="top1_best_by_test", title="top-1, best by test labels (the paper's habit)", unit="%"),
     Metric(name="boundary_share", title="images at the boundary", unit="%", better="neither", digits=1),
-    Metric(name="boundary_share_superposed", title="of superposed images", unit="%", better="neither", digits=1),
+    Metric(
+        name="boundary_share_superposed", title="of superposed images", unit="%", better="neither", digits=1
+    ),
     Metric(name="boundary_gain", title="superposed over plain images", unit="points", digits=1),
     Metric(name="between_share", title="features between centroids", unit="%", better="neither", digits=1),
     Metric(name="path_rising", title="pairs with a rising path", unit="%", digits=1),
 )
 
 TEN_TIMES_SHORTER = (
-    "the budget is a small fraction of the paper's 80,000 iterations, so the generator is still far from converged"
+    "the budget is a small fraction of the paper's 80,000 iterations, so the generator is still far from "
+    "converged"
 )
 
 
 def study(profile: Profile) -> Study:
-    """Qimera's verification: digits at 2 bits always, CIFAR-10 at 4 bits in the full profile."""
+    """Return Qimera's verification: digits at 2 bits always, CIFAR-10 at 4 bits in the full profile.
+
+    Parameters
+    ----------
+    profile : str
+        ``"quick"`` or ``"full"``.
+
+    Returns
+    -------
+    Study
+        Workloads, arms, claims and plots.
+    """
+    workloads: tuple[Workload, ...]
     if profile == "quick":
         workloads = (_digits_quick(),)
         claims = _digits_claims()
@@ -71,7 +86,12 @@ def _arms(
     quant = {"w_bits": bits, "a_bits": bits}
 
     def arm(name: str, title: str, role: Role, method: str, **config: Any) -> Arm:
-        return Arm(name=name, title=title, role=role, options={"method": method, "config": {"quant": quant, **config}})
+        return Arm(
+            name=name,
+            title=title,
+            role=role,
+            options={"method": method, "config": {"quant": quant, **config}},
+        )
 
     def steps(method: str) -> dict[str, Any]:
         return {**budget, "lr": lr[method]}
@@ -84,7 +104,14 @@ def _arms(
         arm("noise", "noise calibration", "baseline", "noise"),
         arm("real-calibration", "real-data calibration", "baseline", "real-calibration"),
         arm("zeroq", "ZeroQ (calibration)", "baseline", "zeroq", images=images),
-        arm("zeroq-ft", "ZeroQ images, fine-tuned", "baseline", "zeroq-ft", images=images, distillation=steps("zeroq-ft")),
+        arm(
+            "zeroq-ft",
+            "ZeroQ images, fine-tuned",
+            "baseline",
+            "zeroq-ft",
+            images=images,
+            distillation=steps("zeroq-ft"),
+        ),
         arm("gdfq", "GDFQ", "baseline", "gdfq", generator=generator, distillation=steps("gdfq")),
         ours("qimera-se", "superposition only", "ablation", **ONLY_SUPERPOSE),
         ours("qimera-se-dm", "superposition + mapping", "ablation", **WITHOUT_EXTRACTION),
@@ -96,7 +123,13 @@ def _arms(
 def _digits_quick() -> Workload:
     arms = _arms(
         bits=2,
-        budget={"iterations": 160, "warmup_iterations": 60, "batch_size": 32, "check_every": 50, "milestones": [0.75]},
+        budget={
+            "iterations": 160,
+            "warmup_iterations": 60,
+            "batch_size": 32,
+            "check_every": 50,
+            "milestones": [0.75],
+        },
         generator={"width": 32, "lr": 2e-3},
         images={"count": 64, "iterations": 60},
         lr={"gdfq": 3e-3, "qimera": 3e-3, "zeroq-ft": 3e-3, "real-ft": 3e-3},
@@ -130,8 +163,8 @@ def _digits() -> Workload:
             bits=2, budget=DIGITS_BUDGET, generator={"width": 32}, images={"count": 256}, lr=DIGITS_TUNED_LR
         ),
         seeds=(0, 1, 2),
-        budget="200 warm-up + 800 joint iterations, batch 64, rates x0.1 at 50 and 75 %; each method's rate tuned over the "
-        "same three values on a validation split and another seed (workload digits-tuning)",
+        budget="200 warm-up + 800 joint iterations, batch 64, rates x0.1 at 50 and 75 %; each method's rate "
+        "tuned over the same three values on a validation split and another seed (workload digits-tuning)",
         options={"dataset": "digits", "depth": 8},
         prepare=Preparation(run=TEACHER, timeout_s=600),
         timeout_s=1800,
@@ -162,7 +195,8 @@ def _digits_tuning() -> Workload:
         same = dict.fromkeys(TUNED_METHODS, lr)
         for a in _arms(2, DIGITS_BUDGET, {"width": 32}, {"count": 256}, same):
             if a.name in TUNED_METHODS:
-                arms.append(Arm(name=f"{a.name}-{lr:g}", title=f"{a.title}, lr {lr:g}", role=a.role, options=a.options))
+                name, title = f"{a.name}-{lr:g}", f"{a.title}, lr {lr:g}"
+                arms.append(Arm(name=name, title=title, role=a.role, options=a.options))
     return Workload(
         name="digits-tuning",
         title="choice of the learning rate on digits, validation split, W2A2",
@@ -199,8 +233,8 @@ def _cifar10() -> Workload:
         run=MEASURE,
         arms=tuple(a for a in arms if a.name != "real-calibration"),
         seeds=(0, 1),
-        budget="200 warm-up + 800 joint iterations, batch 64, generator of 64 channels, learning rate 1e-3 x0.1 at 50 and 75 %, "
-        "the same for every fine-tuned arm",
+        budget="200 warm-up + 800 joint iterations, batch 64, generator of 64 channels, learning rate 1e-3 "
+        "x0.1 at 50 and 75 %, the same for every fine-tuned arm",
         options={"dataset": "cifar10", "depth": 20},
         prepare=Preparation(run=TEACHER, per_seed=False, timeout_s=7200),
         timeout_s=7200,
@@ -216,7 +250,9 @@ def _cifar10() -> Workload:
 
 def _digits_scaled_down() -> tuple[ScaledDown, ...]:
     return (
-        ScaledDown(what="data", ours="digits 8x8 scaled to 16x16, one channel", paper="CIFAR-10/100, ImageNet"),
+        ScaledDown(
+            what="data", ours="digits 8x8 scaled to 16x16, one channel", paper="CIFAR-10/100, ImageNet"
+        ),
         ScaledDown(what="teacher", ours="ResNet-8", paper="ResNet-20 and larger"),
         ScaledDown(what="bits", ours="W2A2 (4 bits lose nothing on digits)", paper="W4A4, W5A5"),
         ScaledDown(what="generator", ours="32 channels", paper="128 channels"),
@@ -226,7 +262,11 @@ def _digits_scaled_down() -> tuple[ScaledDown, ...]:
 def _digits_claims() -> tuple[Claim, ...]:
     return (
         _beats(
-            "digits", "noise", "Fine-tuning on generated images beats calibration on noise.", "section 5.2", "not stated for digits"
+            "digits",
+            "noise",
+            "Fine-tuning on generated images beats calibration on noise.",
+            "section 5.2",
+            "not stated for digits",
         ),
         _beats(
             "digits",
@@ -234,8 +274,8 @@ def _digits_claims() -> tuple[Claim, ...]:
             "Superposed images give a better quantised model than GDFQ's.",
             "section 5.2, table 1",
             "CIFAR-10 W4A4: 91.26 against 90.1 to 90.25 %; at W3A3 later papers report 74.43 against 75.11 %",
-            "At 2 bits on digits the claim is outside the paper's range, and at 3 bits later papers find Qimera below GDFQ too; "
-            + TEN_TIMES_SHORTER + ".",
+            "At 2 bits on digits the claim is outside the paper's range, and at 3 bits later papers find "
+            "Qimera below GDFQ too; " + TEN_TIMES_SHORTER + ".",
         ),
         *_shared_claims("digits"),
         Claim(
@@ -252,7 +292,13 @@ def _digits_claims() -> tuple[Claim, ...]:
 def _cifar10_claims() -> tuple[Claim, ...]:
     few = "Both arms are close to the float teacher at 4 bits and " + TEN_TIMES_SHORTER + "."
     return (
-        _beats("cifar10", "noise", "Fine-tuning on generated images beats calibration on noise.", "section 5.2", "not stated"),
+        _beats(
+            "cifar10",
+            "noise",
+            "Fine-tuning on generated images beats calibration on noise.",
+            "section 5.2",
+            "not stated",
+        ),
         _beats(
             "cifar10",
             "zeroq-ft",
@@ -315,16 +361,19 @@ def _shared_claims(workload: str) -> tuple[Claim, ...]:
     return (
         Claim(
             name=f"{workload}-boundary",
-            text="Qimera's images lie at the decision boundary far more often than GDFQ's (teacher's top-two gap below 0.2).",
+            text="Qimera's images lie at the decision boundary far more often than GDFQ's (teacher's top-two "
+            "gap below 0.2).",
             source="sections 3 and 5.3",
             workload=workload,
             check=Compare(metric="boundary_share", arm="qimera", than="gdfq", ratio=3.0),
             paper="shown in pictures only; the factor of 3 is our reading",
-            if_not="An unconverged GDFQ generator makes ambiguous images by accident, which count as boundary images too.",
+            if_not="An unconverged GDFQ generator makes ambiguous images by accident, which count as "
+            "boundary images too.",
         ),
         Claim(
             name=f"{workload}-superposed",
-            text="Of one generator's images, the superposed ones lie at the boundary more often than the plain ones.",
+            text="Of one generator's images, the superposed ones lie at the boundary more often than the "
+            "plain ones.",
             source="sections 3 and 4.1",
             workload=workload,
             check=Within(metric="boundary_gain", arm="qimera", at_least=0.0),
@@ -337,16 +386,27 @@ def _shared_claims(workload: str) -> tuple[Claim, ...]:
             workload=workload,
             check=Within(metric="path_rising", arm="qimera", at_least=90.0),
             paper="shown in pictures only; the 90 % of pairs is our reading",
-            if_not="The generator is trained too short for some classes to be produced at all, so their paths do not arrive.",
+            if_not="The generator is trained too short for some classes to be produced at all, so their "
+            "paths do not arrive.",
         ),
     )
 
 
 def _out_of_reach() -> tuple[Claim, ...]:
     rows = (
-        ("imagenet", "ResNet-18, ResNet-50 and MobileNetV2 on ImageNet at W4A4.", "63.84, 66.25 and 61.62 %", ("gpu", "licensed data")),
+        (
+            "imagenet",
+            "ResNet-18, ResNet-50 and MobileNetV2 on ImageNet at W4A4.",
+            "63.84, 66.25 and 61.62 %",
+            ("gpu", "licensed data"),
+        ),
         ("cifar10-400-epochs", "CIFAR-10 at W4A4 with all 80,000 iterations.", "91.26 %", ("gpu",)),
-        ("cifar100-400-epochs", "CIFAR-100 at W4A4 with all 80,000 iterations.", "65.10 %", ("gpu", "licensed data")),
+        (
+            "cifar100-400-epochs",
+            "CIFAR-100 at W4A4 with all 80,000 iterations.",
+            "65.10 %",
+            ("gpu", "licensed data"),
+        ),
     )
     return tuple(
         Claim(
@@ -367,7 +427,13 @@ def _plots(workload: Workload) -> tuple[Plot, ...]:
     tuned = tuple(a.name for a in workload.arms if "distillation" in a.options.get("config", {}))
     mixed = tuple(n for n in generative if n != "gdfq")
     return (
-        Plot(title="Accuracy", workload=workload.name, kind="dots", of="top1", x_title="top-1 on the test set (%)"),
+        Plot(
+            title="Accuracy",
+            workload=workload.name,
+            kind="dots",
+            of="top1",
+            x_title="top-1 on the test set (%)",
+        ),
         Plot(
             title="Synthetic images at the decision boundary",
             workload=workload.name,

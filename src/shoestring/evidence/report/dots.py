@@ -25,7 +25,7 @@ from shoestring.evidence.report.styles import ArmStyle
 __all__ = ["draw_dots"]
 
 _ROW = 46.0
-_LEFT, _TOP, _BOTTOM = 2.0, 4.0, 38.0
+_LEFT, _TOP, _BOTTOM = 2.0, 4.0, 41.0
 
 
 def draw_dots(plot: Plot, rows: Sequence[ArmRow], metric: Metric, styles: Mapping[str, ArmStyle]) -> Any:

@@ -96,6 +96,7 @@ def empty_axes(height: float, margins: tuple[float, float, float, float]) -> tup
     for side in axes.spines.values():
         side.set_visible(False)
     axes.tick_params(length=0, labelcolor=MUTED, labelsize=NOTE, pad=5)
+    axes.tick_params(axis="x", pad=8)
     axes.set_axisbelow(True)
     return figure, axes
 

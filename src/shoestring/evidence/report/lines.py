@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 Band = tuple[Floats, Floats, Floats, Floats]
 """x, median, lowest and highest y."""
 _MOST_POINTS = 160
-_TOP, _BOTTOM = 28.0, 38.0
+_TOP, _BOTTOM = 28.0, 41.0
 _LEAST_HEIGHT = 190.0
 _LINE_HEIGHT = TEXT * 1.15
 

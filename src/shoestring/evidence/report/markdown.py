@@ -51,7 +51,7 @@ def _headlines(group: Sequence[Verification], verdicts: Sequence[Verdict]) -> st
     texts = {c.name: c.text for v in group for c in v.study.claims}
     checked = [d for d in verdicts if d.word != "not checkable here" and d.measured]
     return "<br>".join(
-        f"{_safe(texts.get(d.claim, d.claim))}: {_safe(d.measured)} (*{d.word}*)"
+        f"{_safe(texts.get(d.claim, d.claim).rstrip('.'))}: {_safe(d.measured)} (*{d.word}*)"
         for d in checked[:_HEADLINES]
     )
 

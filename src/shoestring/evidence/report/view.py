@@ -258,7 +258,14 @@ def _row(
     for m in metrics:
         spread = row.metrics.get(m.name)
         cell = _cell(spread, partial(format_metric, metric=m))
-        cells.append({**cell, "label": _metric_title(m), "best": row.arm.name in best[m.name]})
+        cells.append(
+            {
+                **cell,
+                "label": _metric_title(m),
+                "measured": spread is not None,
+                "best": row.arm.name in best[m.name],
+            }
+        )
     return {
         "title": row.arm.title,
         "role": row.arm.role,
@@ -361,12 +368,16 @@ def _environments(verifications: Sequence[Verification]) -> list[dict[str, Any]]
             ("shoestring", v.shoestring),
             ("commit", v.commit or "not from a checkout"),
         ]
-        shown = [(str(k).replace("_", " "), _fact(str(k), value)) for k, value in dict(facts).items()]
+        shown = [(_fact_name(str(k)), _fact(str(k), value)) for k, value in dict(facts).items()]
         groups.setdefault(repr(shown), ([], shown))[0].append(v.workload.title)
     return [{"workloads": ", ".join(names), "facts": facts} for names, facts in groups.values()]
+
+
+def _fact_name(key: str) -> str:
+    return key.removesuffix("_bytes").replace("_", " ")
 
 
 def _fact(key: str, value: Any) -> str:
     if key.endswith("bytes") and isinstance(value, int | float):
         return format_bytes(value)
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else _plain(value)
+    return (", ".join(map(str, value)) or "none") if isinstance(value, list | tuple) else _plain(value)

@@ -29,7 +29,8 @@ def draw(made_up: Any, plot: Plot, *, arms: Any = None, records: Any = None, pre
 
 @pytest.fixture(params=["dots", "lines"])
 def plot(made_up: Any, request: pytest.FixtureRequest) -> Plot:
-    return next(p for p in made_up.PLOTS if p.kind == request.param)
+    found: Plot = next(p for p in made_up.PLOTS if p.kind == request.param)
+    return found
 
 
 def test_a_plot_has_no_colour_font_or_size_of_its_own(made_up: Any, plot: Plot) -> None:
