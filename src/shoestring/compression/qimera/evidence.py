@@ -208,7 +208,7 @@ def _cifar10() -> Workload:
         scaled_down=(
             ScaledDown(what="iterations", ours="200 + 800, batch 64", paper="800 + 79,200, batch 200"),
             ScaledDown(what="generator", ours="64 channels", paper="128 channels"),
-            ScaledDown(what="teacher", ours="trained here in 14 epochs", paper="93.89 % (pytorchcv)"),
+            ScaledDown(what="teacher", ours="trained here in two cycles of 14 epochs", paper="93.89 % (pytorchcv)"),
             ScaledDown(what="seeds", ours="2", paper="not stated"),
         ),
     )
