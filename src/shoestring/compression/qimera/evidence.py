@@ -151,7 +151,7 @@ DIGITS_BUDGET: Mapping[str, Any] = {
 }
 TUNED_OVER = (3e-4, 1e-3, 3e-3)
 TUNED_METHODS = ("zeroq-ft", "gdfq", "qimera", "real-ft")
-DIGITS_TUNED_LR: Mapping[str, float] = {"zeroq-ft": 3e-3, "gdfq": 1e-3, "qimera": 3e-3, "real-ft": 3e-3}
+DIGITS_TUNED_LR: Mapping[str, float] = {"zeroq-ft": 3e-3, "gdfq": 1e-3, "qimera": 3e-4, "real-ft": 3e-3}
 """Best of `TUNED_OVER` in the stored digits-tuning evidence, a test compares them."""
 
 
