@@ -29,11 +29,12 @@ from shoestring.nn import (
 
 __all__ = ["Problem", "load_problem", "prepare_teacher"]
 
-TRAINING: dict[str, TrainingConfig] = {
-    "digits": DIGITS_TRAINING,
-    "cifar10": CIFAR_TRAINING,
-    "shapes": TrainingConfig(epochs=8, batch_size=64, peak_lr=0.2, flip=False),
+TRAINING: dict[str, tuple[TrainingConfig, ...]] = {
+    "digits": (DIGITS_TRAINING,),
+    "cifar10": (CIFAR_TRAINING, TrainingConfig(epochs=14, batch_size=64, peak_lr=0.1, warmup_fraction=0.1)),
+    "shapes": (TrainingConfig(epochs=8, batch_size=64, peak_lr=0.2, flip=False),),
 }
+"""One or more cycles of the learning rate for each data set's teacher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,24 +90,26 @@ def prepare_teacher(context: Context) -> Outcome:
         If the data set is not known or has no folder.
     """
     splits = load_splits(context.options["dataset"], context.data)
-    config = TRAINING[context.options["dataset"]]
     model = new_teacher(splits, context.options["depth"], context.seed)
+    cycles = TRAINING[context.options["dataset"]]
+    for i, config in enumerate(cycles):
 
-    def report(done: TrainingProgress) -> None:
-        context.report_progress(done.epoch / done.epochs, f"training the teacher, loss {done.loss:.3f}")
+        def report(done: TrainingProgress, before: int = i) -> None:
+            fraction = (before + done.epoch / done.epochs) / len(cycles)
+            context.report_progress(fraction, f"training the teacher, loss {done.loss:.3f}")
 
-    fit_classifier(
-        model,
-        torch.from_numpy(splits.train.images).permute(0, 3, 1, 2).contiguous(),
-        torch.from_numpy(splits.train.labels),
-        config,
-        seed=context.seed,
-        mean=splits.mean,
-        std=splits.std,
-        recorder=context.recorder,
-        report_progress=report,
-        checkpoint=context.folder / "teacher.ckpt",
-    )
+        fit_classifier(
+            model,
+            torch.from_numpy(splits.train.images).permute(0, 3, 1, 2).contiguous(),
+            torch.from_numpy(splits.train.labels),
+            config,
+            seed=context.seed,
+            mean=splits.mean,
+            std=splits.std,
+            recorder=context.recorder,
+            report_progress=report,
+            checkpoint=context.folder / f"teacher-{i}.ckpt",
+        )
     save_state(model, context.folder / "teacher.safetensors")
     write_json_atomic(context.folder / "teacher.json", {"depth": context.options["depth"]})
     problem = _problem(splits, model)
