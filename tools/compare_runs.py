@@ -2,8 +2,8 @@
 
     python tools/compare_runs.py before/qimera/digits-quick.json after/qimera/digits-quick.json --assert-equal
 
-Prints every metric that differs. With --assert-equal, any difference (bit for bit), or a record that only one of
-the two has, makes the exit code 1: the proof that a refactoring changed no result.
+Prints every metric that differs. With --assert-equal, any difference (bit for bit), or a record that only one
+of the two has, makes the exit code 1: the proof that a refactoring changed no result.
 """
 
 import argparse

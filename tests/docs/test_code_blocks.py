@@ -9,7 +9,11 @@ import pytest
 from shoestring.core.cards import all_cards
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *(c.folder / "README.md" for c in all_cards())]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *(c.folder / "README.md" for c in all_cards()),
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

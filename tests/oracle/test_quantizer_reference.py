@@ -1,7 +1,7 @@
 """The quantiser against its formula, computed apart in exact fractions and in plain float64.
 
-``s = (2^b - 1) / max(mx - mn, 1e-8)``, ``z = round(s * mn) + 2^(b-1)``, ``q = clamp(round(s * x - z))``,
-``x^ = (q + z) / s``: the released code's notation, where ours has the scale inverted and the zero point negated.
+``s = (2^b - 1) / max(mx - mn, 1e-8)``, ``z = round(s * mn) + 2^(b-1)``,
+``q = clamp(round(s * x - z))``, ``x^ = (q + z) / s``: the released code's notation, where ours has the scale inverted and the zero point negated.
 """
 
 from fractions import Fraction
@@ -36,7 +36,8 @@ def reference(x: NDArray[np.float64], low: float, high: float, bits: int) -> tup
 
 def distance_to_tie(x: NDArray[np.float64], low: float, high: float, bits: int) -> NDArray[np.float64]:
     steps = x * ((2**bits - 1) / max(high - low, 1e-8))
-    return np.abs(np.abs(steps - np.floor(steps)) - 0.5)
+    distance: NDArray[np.float64] = np.abs(steps - np.floor(steps) - 0.5)
+    return distance
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -124,7 +125,7 @@ def test_an_outlier_takes_the_grid_but_breaks_nothing(bits: int) -> None:
     codes, grid = weight_codes(weight, bits)
     restored = dequantize(codes.float(), grid)
     assert torch.isfinite(restored).all()
-    assert restored[0, 7].item() == pytest.approx(1e6, rel=1e-6)
+    assert abs(restored[0, 7].item() - 1e6) <= grid.scale[0].item() / 2
     assert (weight[1] - restored[1]).abs().max() <= grid.scale[1] * 0.501
     assert set(codes[0].tolist()) == {code_bounds(bits)[0], code_bounds(bits)[1]}
 

@@ -66,9 +66,7 @@ def load_model(
         ) from e
     model = function(**kwargs)
     if not isinstance(model, nn.Module):
-        raise ConfigError(
-            f"{factory!r} returned {type(model).__name__}; it must return a torch.nn.Module"
-        )
+        raise ConfigError(f"{factory!r} returned {type(model).__name__}; it must return a torch.nn.Module")
     model = model.cpu()
     if weights is not None:
         load_weights(model, Path(weights))
@@ -187,7 +185,9 @@ def _read_torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as e:
-        if path.open("rb").read(4)[:2] not in (b"PK", b"\x80\x02"):
+        with path.open("rb") as f:
+            start = f.read(2)
+        if start not in (b"PK", b"\x80\x02"):  # a zip archive, or the pickle of old torch files
             raise StorageError(f"{path} is neither a safetensors nor a torch file; give one of these") from e
         raise DataError(
             f"{path} holds pickled Python objects, which can run code when loaded, so it is refused. "

@@ -339,14 +339,19 @@ class ActivationQuantizer(nn.Module):
         for mean, new in ((self.mean_low, low), (self.mean_high, high)):
             mean.mul_(self.beta).add_(new.double(), alpha=1 - self.beta)
         self.num_batches += 1
-        low, high = self.range
+        low, high = self.averaged_range()
         grid = range_grid(low.to(self.scale.dtype), high.to(self.scale.dtype), self.bits)
         self.scale.copy_(grid.scale)
         self.zero_point.copy_(grid.zero_point)
 
-    @property
-    def range(self) -> tuple[Tensor, Tensor]:
-        """The averaged range, bias-corrected, as two float64 scalars; low <= 0 <= high."""
+    def averaged_range(self) -> tuple[Tensor, Tensor]:
+        """Return the bias-corrected ends as two float64 scalars; low <= 0 <= high.
+
+        Raises
+        ------
+        NotFittedError
+            If no batch was seen.
+        """
         if not self.num_batches:
             raise NotFittedError(_UNSEEN)
         unbias = 1 - self.beta ** int(self.num_batches)

@@ -13,10 +13,8 @@ def update(folder: Path, *flags: str) -> int:
     command = [
         sys.executable,
         str(TOOL),
-        "--readme",
-        str(folder / "README.md"),
-        "--evidence",
-        str(folder / "evidence"),
+        "--top",
+        str(folder),
     ]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     return subprocess.run([*command, *flags], check=False, env=env, capture_output=True).returncode
@@ -35,3 +33,19 @@ def test_the_readme_follows_the_evidence(made_up: Any, tmp_path: Path) -> None:
     assert update(tmp_path, "--check") == 0
     readme.write_text("no markers")
     assert update(tmp_path) == 1
+
+
+def test_the_card_of_a_system_follows_its_evidence(made_up: Any, tmp_path: Path) -> None:
+    verification = made_up.verification()
+    (tmp_path / "README.md").write_text("<!-- scoreboard -->\n<!-- /scoreboard -->\n")
+    card = tmp_path / "src" / "shoestring" / "family" / verification.system
+    card.mkdir(parents=True)
+    (card / "card.toml").write_text("")
+    (card / "README.md").write_text("<!-- evidence -->\n<!-- /evidence -->\nafter\n")
+    save_verification(tmp_path / "evidence", verification)
+    assert update(tmp_path) == 0
+    text = (card / "README.md").read_text()
+    workload = verification.study.workloads[0]
+    assert all(f"| {arm.title} |" in text for arm in workload.arms)
+    assert text.count("| *") == len(verification.verdicts)
+    assert text.endswith("<!-- /evidence -->\nafter\n")

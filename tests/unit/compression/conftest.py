@@ -33,12 +33,10 @@ class Trained:
 class Tiny:
     """Options so small that a whole run takes a fraction of a second."""
 
-    quant: QuantConfig = QuantConfig(w_bits=3, a_bits=3)
-    distillation: DistillationConfig = DistillationConfig(
-        iterations=12, warmup_iterations=4, batch_size=8, check_every=4, held_out=16
-    )
-    generator: GeneratorConfig = GeneratorConfig(width=4, latent=6)
-    images: DistilledImagesConfig = DistilledImagesConfig(count=8, batch_size=4, iterations=3)
+    quant: QuantConfig
+    distillation: DistillationConfig
+    generator: GeneratorConfig
+    images: DistilledImagesConfig
     image_shape: tuple[int, int, int] = (1, 8, 8)
 
 
@@ -52,7 +50,14 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny() -> Tiny:
-    return Tiny()
+    return Tiny(
+        quant=QuantConfig(w_bits=3, a_bits=3),
+        distillation=DistillationConfig(
+            iterations=12, warmup_iterations=4, batch_size=8, check_every=4, held_out=16
+        ),
+        generator=GeneratorConfig(width=4, latent=6),
+        images=DistilledImagesConfig(count=8, batch_size=4, iterations=3),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -56,15 +56,18 @@ def test_crashes_and_timeouts_on_ray_are_records(
     make_study: Callable[..., Study],
     make_workload: Callable[..., Workload],
 ) -> None:
-    arms = {name: {"do": name} for name in ("raise", "hang", "segfault", "fine")}
-    workload = make_workload(arms, seeds=(0,), run="_fake:misbehave", timeout_s=5.0)
-    (found,) = verify(make_study(workload), out=tmp_path, backend=backend)
-    status = {r.arm: (r.status, r.error.partition("\n")[0]) for r in found.records}
+    arms = {name: {"do": name} for name in ("raise", "segfault", "fine")}
+    workload = make_workload(arms, seeds=(0,), run="_fake:misbehave")
+    hanging = make_workload(
+        {"hang": {"do": "hang"}}, name="hanging", seeds=(0,), run="_fake:misbehave", timeout_s=1.0
+    )
+    found = verify(make_study(workload, hanging), out=tmp_path, backend=backend)
+    status = {r.arm: (r.status, r.error.partition("\n")[0]) for v in found for r in v.records}
     assert status == {
         "raise": ("failed", "ValueError: learning rate is negative"),
-        "hang": ("timeout", "stopped after 5 s, its time limit"),
         "segfault": ("failed", "killed by SIGSEGV"),
         "fine": ("ok", ""),
+        "hang": ("timeout", "stopped after 1 s, its time limit"),
     }
 
 

@@ -136,14 +136,17 @@ def test_errors_name_no_folder_of_this_machine(
     assert "Traceback" in (next(tmp_path.glob("runs/fake/toy/raise-*")) / "traceback.txt").read_text()
 
 
-def test_a_timeout_kills_the_task_with_all_that_it_started(
-    misbehave: Callable[..., dict[str, Record]], tmp_path: Path
+def test_a_timeout_kills_the_task_with_all_that_it_started_and_the_others_go_on(
+    tmp_path: Path, make_study: MakeStudy, make_workload: MakeWorkload
 ) -> None:
     pid_file = tmp_path / "pid"
-    found = misbehave("child hangs", "fine", options={"pid_file": str(pid_file)}, timeout_s=2.0)
-    assert (found["child-hangs"].status, found["fine"].status) == ("timeout", "ok")
-    assert found["child-hangs"].error == "stopped after 2 s, its time limit"
-    assert 2.0 <= found["child-hangs"].wall_s < 10.0
+    arms = {"ours": {"do": "child hangs", "pid_file": str(pid_file)}}
+    hanging = make_workload(arms, seeds=(0,), run="_fake:misbehave", timeout_s=4.0)
+    fine = make_workload({"ours": {"score": 1}}, name="fine", seeds=(0,))
+    hung, finished = (v.records[0] for v in verify(make_study(hanging, fine), out=tmp_path, jobs=2))
+    assert (hung.status, finished.status) == ("timeout", "ok")
+    assert hung.error == "stopped after 4 s, its time limit"
+    assert 4.0 <= hung.wall_s < 20.0
     assert is_gone(int(pid_file.read_text()))
 
 
@@ -168,7 +171,7 @@ def test_threads_are_fixed_before_the_task_starts(misbehave: Callable[..., dict[
 
 
 def test_a_task_may_wait_for_all_its_children(misbehave: Callable[..., dict[str, Record]]) -> None:
-    assert misbehave("wait for all", timeout_s=20.0)["wait-for-all"].status == "ok"
+    assert misbehave("wait for all")["wait-for-all"].status == "ok"
 
 
 def test_failed_tasks_are_run_again(
@@ -401,7 +404,7 @@ def is_gone(pid: int) -> bool:
     return wait_until(gone)
 
 
-def wait_until(condition: Callable[[], bool], limit_s: float = 10.0) -> bool:
+def wait_until(condition: Callable[[], bool], limit_s: float = 60.0) -> bool:
     end = time.monotonic() + limit_s
     while not condition():
         if time.monotonic() > end:

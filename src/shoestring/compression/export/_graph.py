@@ -263,7 +263,7 @@ class _Lowering:
         self.emit(node, "batch_norm", parameters=key, eps=layer.eps)
 
     def quantizer(self, node: fx.Node, name: str, layer: Any) -> None:
-        low, high = (float(_finite(name, end)) for end in layer.range)
+        low, high = (float(_finite(name, end)) for end in layer.averaged_range())
         scale, zero_point = (float(_finite(name, v)) for v in layer.grid)
         self.emit(
             node, "quantize", bits=layer.bits, scale=scale, zero_point=int(zero_point), low=low, high=high

@@ -144,8 +144,8 @@ def _digits_quick() -> Workload:
         seeds=(0, 1, 2),
         budget="60 warm-up + 100 joint iterations, batch 32, learning rate 3e-3 for every fine-tuned arm",
         options={"dataset": "digits", "depth": 8},
-        prepare=Preparation(run=TEACHER, per_seed=False, timeout_s=300),
-        timeout_s=300,
+        prepare=Preparation(run=TEACHER, per_seed=False, timeout_s=1200),
+        timeout_s=1200,
         scaled_down=(
             *_digits_scaled_down(),
             ScaledDown(what="iterations", ours="60 + 100, batch 32", paper="800 + 79,200, batch 200"),

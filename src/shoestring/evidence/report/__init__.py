@@ -1,6 +1,6 @@
 """Reports: a verification as one self-contained HTML page, the scoreboard as HTML and Markdown."""
 
 from shoestring.evidence.report.html import write_report, write_scoreboard
-from shoestring.evidence.report.markdown import readme_table
+from shoestring.evidence.report.markdown import card_evidence, readme_table
 
-__all__ = ["readme_table", "write_report", "write_scoreboard"]
+__all__ = ["card_evidence", "readme_table", "write_report", "write_scoreboard"]

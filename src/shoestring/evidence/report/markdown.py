@@ -1,13 +1,21 @@
-"""The scoreboard as Markdown, for the README."""
+"""Evidence as Markdown: the scoreboard for the README, the Evidence section for a card."""
 
 from collections.abc import Iterable, Sequence
 
-from shoestring.evidence.model import Verdict
-from shoestring.evidence.report.rows import WORDS, count_words
+from shoestring.evidence.model import Metric, Verdict
+from shoestring.evidence.report.rows import (
+    WORDS,
+    ArmRow,
+    arm_rows,
+    count_words,
+    format_metric,
+    format_range,
+    shown_metrics,
+)
 from shoestring.evidence.report.view import card_of, strongest
 from shoestring.evidence.store import Verification
 
-__all__ = ["readme_table"]
+__all__ = ["card_evidence", "readme_table"]
 
 _HEADLINES = 2
 
@@ -45,6 +53,52 @@ def readme_table(verifications: Iterable[Verification]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def card_evidence(verifications: Sequence[Verification]) -> str:
+    """Return the Evidence section of one system's card: per workload its setting, arms and verdicts.
+
+    Parameters
+    ----------
+    verifications : sequence of Verification
+        Of one system, in the order to show.
+
+    Returns
+    -------
+    str
+        Markdown, ending in a newline; empty without verifications.
+    """
+    return "\n".join(_workload_section(v) for v in verifications) if verifications else ""
+
+
+def _workload_section(verification: Verification) -> str:
+    workload = verification.study.workloads[0]
+    rows = arm_rows(workload, verification.records)
+    metrics = shown_metrics(verification.study.metrics, rows)
+    lines = [
+        f"### {_safe(workload.title)} ({workload.data} data, {verification.profile})",
+        "",
+        f"Budget: {_safe(workload.budget)}. Median over {len(workload.seeds)} seed(s), [least, greatest].",
+        "",
+        f"| arm | {' | '.join(_safe(m.title + (f' ({m.unit})' if m.unit else '')) for m in metrics)} |",
+        f"| --- |{' --- |' * len(metrics)}",
+    ]
+    lines += [f"| {_safe(r.arm.title)} | {' | '.join(_cell(r, m) for m in metrics)} |" for r in rows]
+    texts = {c.name: c.text for c in verification.study.claims}
+    if verification.verdicts:
+        lines += ["", "| claim | measured | verdict |", "| --- | --- | --- |"]
+    for d in verification.verdicts:
+        words = f"*{d.word}*" + (f": {_safe(d.reason)}" if d.reason else "")
+        lines.append(f"| {_safe(texts[d.claim])} | {_safe(d.measured)} | {words} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(row: ArmRow, metric: Metric) -> str:
+    spread = row.metrics.get(metric.name)
+    if spread is None:
+        return ""
+    median, low, high = (format_metric(v, metric) for v in (spread.median, spread.low, spread.high))
+    return median if low == high else f"{median} {_safe(format_range(low, high))}"
 
 
 def _headlines(group: Sequence[Verification], verdicts: Sequence[Verdict]) -> str:
