@@ -182,10 +182,10 @@ def _cifar10() -> Workload:
     arms = _arms(
         bits=4,
         budget={
-            "iterations": 800,
-            "warmup_iterations": 160,
+            "iterations": 640,
+            "warmup_iterations": 128,
             "batch_size": 64,
-            "check_every": 320,
+            "check_every": 256,
             "milestones": [0.5, 0.75],
         },
         generator={"width": 64},
@@ -199,14 +199,14 @@ def _cifar10() -> Workload:
         run=MEASURE,
         arms=tuple(a for a in arms if a.name not in ("real-calibration", "qimera-se-dm")),
         seeds=(0, 1),
-        budget="160 warm-up + 640 joint iterations, batch 64, generator of 64 channels, learning rate 1e-3 x0.1 at 50 and 75 %, "
+        budget="128 warm-up + 512 joint iterations, batch 64, generator of 64 channels, learning rate 1e-3 x0.1 at 50 and 75 %, "
         "the same for every fine-tuned arm",
         options={"dataset": "cifar10", "depth": 20},
         prepare=Preparation(run=TEACHER, per_seed=False, timeout_s=7200),
         timeout_s=7200,
         needs_data="cifar10",
         scaled_down=(
-            ScaledDown(what="iterations", ours="160 + 640, batch 64", paper="800 + 79,200, batch 200"),
+            ScaledDown(what="iterations", ours="128 + 512, batch 64", paper="800 + 79,200, batch 200"),
             ScaledDown(what="generator", ours="64 channels", paper="128 channels"),
             ScaledDown(what="teacher", ours="trained here in two cycles of 14 epochs", paper="93.89 % (pytorchcv)"),
             ScaledDown(what="seeds", ours="2", paper="not stated"),
