@@ -224,12 +224,11 @@ def test_onnx_takes_any_batch_and_is_valid(tmp_path: Path) -> None:
 def test_every_opset_gives_the_same_logits(tmp_path: Path) -> None:
     quantized, images = calibrated(OptionA, 3)
     logits = []
-    for opset in (21, 22, 23):
+    for opset in (21, 22, 23, 24):
         save_onnx(quantized, tmp_path / "q.onnx", SHAPE, opset=opset)
         session = onnxruntime.InferenceSession(tmp_path / "q.onnx", providers=["CPUExecutionProvider"])
         logits.append(session.run(None, {"images": images.numpy()})[0])
-    np.testing.assert_array_equal(logits[0], logits[1])
-    np.testing.assert_array_equal(logits[0], logits[2])
+    assert all((other == logits[0]).all() for other in logits)
 
 
 def test_numpy_reader_runs_alone(tmp_path: Path) -> None:

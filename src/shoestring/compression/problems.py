@@ -9,9 +9,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 from shoestring.core.errors import ConfigError
 from shoestring.core.files import write_json_atomic
+from shoestring.core.seeds import derive_seed
 from shoestring.data import ImageSplits, load_cifar10, load_digits, normalise, synthetic_shapes
 from shoestring.evidence.model import Context, Outcome
 from shoestring.nn import (
@@ -35,6 +37,8 @@ TRAINING: dict[str, tuple[TrainingConfig, ...]] = {
     "shapes": (TrainingConfig(epochs=8, batch_size=64, peak_lr=0.2, flip=False),),
 }
 """One or more cycles of the learning rate for each data set's teacher."""
+TAIL: dict[str, tuple[TrainingConfig, ...]] = {"cifar10": (TrainingConfig(epochs=1, peak_lr=0.08),) * 5}
+"""Short cycles after those, whose ends are averaged (stochastic weight averaging, Izmailov et al. 2018)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +95,12 @@ def prepare_teacher(context: Context) -> Outcome:
     """
     splits = load_splits(context.options["dataset"], context.data)
     model = new_teacher(splits, context.options["depth"], context.seed)
-    cycles = TRAINING[context.options["dataset"]]
-    for i, config in enumerate(cycles):
+    cycles, tail = TRAINING[context.options["dataset"]], TAIL.get(context.options["dataset"], ())
+    total = len(cycles) + len(tail)
 
-        def report(done: TrainingProgress, before: int = i) -> None:
-            fraction = (before + done.epoch / done.epochs) / len(cycles)
+    def fit(place: int, config: TrainingConfig, seed: int) -> None:
+        def report(done: TrainingProgress) -> None:
+            fraction = (place + done.epoch / done.epochs) / total
             context.report_progress(fraction, f"training the teacher, loss {done.loss:.3f}")
 
         fit_classifier(
@@ -103,19 +108,36 @@ def prepare_teacher(context: Context) -> Outcome:
             torch.from_numpy(splits.train.images).permute(0, 3, 1, 2).contiguous(),
             torch.from_numpy(splits.train.labels),
             config,
-            seed=context.seed,
+            seed=seed,
             mean=splits.mean,
             std=splits.std,
             recorder=context.recorder,
             report_progress=report,
-            checkpoint=context.folder / f"teacher-{i}.ckpt",
+            checkpoint=context.folder / f"teacher-{place}.ckpt",
         )
+
+    for place, config in enumerate(cycles):
+        fit(place, config, context.seed)
+    averaged = AveragedModel(model)
+    for i, config in enumerate(tail):
+        averaged.update_parameters(model)
+        fit(len(cycles) + i, config, derive_seed(context.seed, "tail", i))
+    if tail:
+        averaged.update_parameters(model)
+        _take_average(model, averaged, _problem(splits, model).train_images)
     save_state(model, context.folder / "teacher.safetensors")
     write_json_atomic(context.folder / "teacher.json", {"depth": context.options["depth"]})
     problem = _problem(splits, model)
     return Outcome(
         metrics={"top1": problem.top1(model), "num_parameters": sum(p.numel() for p in model.parameters())}
     )
+
+
+def _take_average(model: nn.Module, averaged: AveragedModel, images: Tensor) -> None:
+    """Give `model` the averaged weights, with BatchNorm statistics measured anew on the images."""
+    update_bn(images.split(500), averaged)
+    model.load_state_dict(averaged.module.state_dict())
+    model.eval()
 
 
 def load_problem(context: Context) -> Problem:

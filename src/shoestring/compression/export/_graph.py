@@ -67,17 +67,20 @@ def build_program(model: QuantizedModel, image_shape: tuple[int, int, int]) -> P
 
 
 class _Recorder(fx.Interpreter):
-    """Runs the graph and keeps the value of every node alive, so that equal addresses mean shared memory."""
+    """Runs the graph; keeps shapes, plain values, and which tensors share memory."""
 
     def __init__(self, graph: fx.GraphModule) -> None:
-        super().__init__(graph, garbage_collect_values=False)
+        super().__init__(graph, garbage_collect_values=False)  # no address is used twice while it runs
         self.values: dict[fx.Node, Any] = {}
         self.shapes: dict[fx.Node, tuple[int, ...]] = {}
+        self.places: dict[fx.Node, int] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         self.values[n] = value = super().run_node(n)
         if isinstance(value, Tensor):
+            self.values[n] = value.to("meta")
             self.shapes[n] = tuple(value.shape)
+            self.places[n] = value.untyped_storage().data_ptr()
         return value
 
 
@@ -459,6 +462,7 @@ def _record(graph: fx.GraphModule, num_images: int, image_shape: tuple[int, int,
     try:
         with torch.no_grad():
             recorder.run(images)
+        recorder.env.clear()
     except (RuntimeError, ValueError, TypeError, IndexError) as e:
         reason = " ".join(str(e).split())
         raise DataError(
@@ -474,9 +478,9 @@ def _refuse_overwritten_values(graph: fx.GraphModule, run: _Recorder) -> None:
     for node in graph.graph.nodes:
         if not _writes_in_place(graph, node):
             continue
-        place = _place(run.values[node])
+        place = run.places[node]
         for other in run.shapes:
-            shared = order[other] < order[node] and _place(run.values[other]) == place
+            shared = order[other] < order[node] and run.places[other] == place
             if shared and any(order[user] > order[node] for user in other.users):
                 raise UnsupportedModelError(
                     f"graph node {node.name!r} overwrites the value of {other.name!r}, which is read again "
@@ -494,10 +498,6 @@ def _writes_in_place(graph: fx.GraphModule, node: fx.Node) -> bool:
     )
     positional = node.target in (functional.relu, functional.relu6) and len(node.args) > 1 and node.args[1]
     return bool(named or positional or node.kwargs.get("inplace", False))
-
-
-def _place(value: Any) -> int:
-    return int(value.untyped_storage().data_ptr()) if isinstance(value, Tensor) else -1
 
 
 def _finite(name: str, value: Tensor) -> Tensor:

@@ -81,7 +81,26 @@ def save_onnx(
 def encode_onnx(
     program: Program, config: QuantConfig, description: ModelDescription, opset: int = 21
 ) -> bytes:
-    """Return the checked ONNX file of a program as bytes."""
+    """Return the ONNX file of a program as bytes, checked by onnx.
+
+    Parameters
+    ----------
+    program : Program
+        From `build_program`.
+    config : QuantConfig
+        Widths, for the metadata.
+    description : ModelDescription
+        Method, normalisation and class names, for the metadata.
+    opset : int, default 21
+        ONNX operator set, 21 to 24.
+
+    Raises
+    ------
+    ConfigError
+        If `opset` is outside its range.
+    MissingExtraError
+        If onnx is not installed.
+    """
     if not OPSETS[0] <= opset <= OPSETS[1]:
         raise ConfigError(f"opset={opset} is not supported; give {OPSETS[0]} to {OPSETS[1]}")
     onnx = optional("onnx", extra="compression")

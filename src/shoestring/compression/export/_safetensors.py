@@ -177,7 +177,13 @@ def file_sizes(model: QuantizedModel, image_shape: tuple[int, int, int]) -> File
 
 
 def float_bytes(model: QuantizedModel) -> int:
-    """Return the bytes of the float model's state dict as a safetensors file."""
+    """Return the bytes of the float model's state dict as a safetensors file.
+
+    Parameters
+    ----------
+    model : QuantizedModel
+        Calibrated or not; its activation ranges are not counted.
+    """
     skipped = tuple(f"{name}." for name in activation_quantizers(model.graph_module))
     state = {
         k: v.detach().contiguous()
@@ -190,7 +196,31 @@ def float_bytes(model: QuantizedModel) -> int:
 def encode_integer(
     program: Program, config: QuantConfig, file_name: str, description: ModelDescription
 ) -> tuple[bytes, str]:
-    """Return the bytes of the tensor file and the text of the manifest."""
+    """Return the bytes of the tensor file and the text of the manifest, without writing them.
+
+    Parameters
+    ----------
+    program : Program
+        From `build_program`.
+    config : QuantConfig
+        Widths, for the manifest.
+    file_name : str
+        Name of the tensor file, for the manifest.
+    description : ModelDescription
+        Method, normalisation and class names, for the manifest.
+
+    Returns
+    -------
+    tensors : bytes
+        To be written first.
+    manifest : str
+        To be written last, beside it.
+
+    Raises
+    ------
+    ConfigError
+        If `description` does not fit the program.
+    """
     _check_description(description, program)
     head = {
         "format": FORMAT,

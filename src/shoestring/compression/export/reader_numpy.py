@@ -45,15 +45,11 @@ def read_safetensors(path: str | Path) -> dict[str, Array]:
     ValueError
         If the file is cut off, has another form, or holds other types.
     """
-    raw = Path(path).read_bytes()
-    size = int.from_bytes(raw[:8], "little")
-    if len(raw) < 8 or size > len(raw) - 8:
-        raise ValueError(f"{path} is cut off or no safetensors file; copy it again")
-    header = json.loads(raw[8 : 8 + size])
-    header.pop("__metadata__", None)
-    body = memoryview(raw)[8 + size :]
+    header, body = _header_and_body(path)
     tensors = {}
     for name, entry in header.items():
+        if name == "__metadata__":
+            continue
         start, end = entry["data_offsets"]
         dtype = _DTYPES.get(entry["dtype"])
         if dtype is None or not 0 <= start <= end <= len(body):
@@ -62,6 +58,14 @@ def read_safetensors(path: str | Path) -> dict[str, Array]:
             )
         tensors[name] = np.frombuffer(body[start:end], dtype=dtype).reshape(entry["shape"])
     return tensors
+
+
+def _header_and_body(path: str | Path) -> tuple[dict[str, Any], memoryview]:
+    raw = Path(path).read_bytes()
+    size = int.from_bytes(raw[:8], "little")
+    if len(raw) < 8 or size > len(raw) - 8:
+        raise ValueError(f"{path} is cut off or no safetensors file; copy it again")
+    return json.loads(raw[8 : 8 + size]), memoryview(raw)[8 + size :]
 
 
 def unpack(packed: Array, bits: int, shape: Sequence[int]) -> NDArray[np.int64]:
@@ -106,6 +110,12 @@ def read_integer_model(path: str | Path) -> tuple[dict[str, Any], dict[str, Arra
         )
     if hashlib.sha256(path.read_bytes()).hexdigest() != manifest["tensor_file"]["sha256"]:
         raise ValueError(f"{path} and its manifest do not belong together (checksum); copy both again")
+    described = json.dumps(
+        {k: v for k, v in manifest.items() if k != "tensor_file"}, sort_keys=True, separators=(",", ":")
+    )
+    said = _header_and_body(path)[0].get("__metadata__", {}).get("manifest_sha256")
+    if hashlib.sha256(described.encode()).hexdigest() != said:
+        raise ValueError(f"the manifest of {path} was changed (checksum); copy both again")
     return manifest, read_safetensors(path)
 
 

@@ -222,7 +222,10 @@ def test_in_place_sums_are_fine_when_nothing_reads_the_old_value(
         def forward(self, x: Tensor) -> Tensor:
             y = self.conv(x)
             kept = y.relu()
-            y = y.add_(kept) if how is Tensor.add_ else operator.iadd(y, kept)
+            if how is Tensor.add_:
+                y = y.add_(kept)
+            else:
+                y += kept
             out: Tensor = self.head(y.mean((2, 3)))
             return out
 

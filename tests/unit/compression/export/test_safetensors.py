@@ -148,6 +148,8 @@ def test_changed_manifest_is_refused(saved: Path) -> None:
     rewrite(saved, lambda m: m["program"][3]["attributes"].update(scale=1.0))
     with pytest.raises(StorageError, match="manifest was changed"):
         load_integer(saved)
+    with pytest.raises(ValueError, match="was changed"):
+        reader_numpy.read_integer_model(saved)
 
 
 def test_files_of_two_models_are_not_mixed(
