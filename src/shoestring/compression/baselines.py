@@ -431,8 +431,14 @@ def gdfq(
 
     def make(_teacher: nn.Module, classes: int) -> GDFQGenerator:
         size = config.generator
-        first = derive_seed(seed, "generator")
-        return GDFQGenerator(classes, image_shape, latent=size.latent, width=size.width, seed=first)
+        return GDFQGenerator(
+            classes,
+            image_shape,
+            latent=size.latent,
+            width=size.width,
+            conditional_norm=size.conditional_norm,
+            seed=derive_seed(seed, "generator"),
+        )
 
     return train_on_generator(
         "gdfq", model, make, config, image_shape=image_shape, seed=seed, options=options

@@ -178,6 +178,8 @@ class GDFQGenerator(LatentGenerator):
         Width of noise and embedding.
     width : int
         Channels of the trunk (128 in the paper).
+    conditional_norm : bool
+        The form for 224x224 images: plain noise enters the trunk, the class its conditional norms.
     seed : int
         Of the initial weights.
 
@@ -194,12 +196,13 @@ class GDFQGenerator(LatentGenerator):
         *,
         latent: int = 100,
         width: int = 128,
+        conditional_norm: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.embedding = nn.Parameter(torch.empty(num_classes, latent))
-        self.trunk = ImageTrunk(latent, image_shape, width)
+        self.embedding = nn.Parameter(torch.empty(num_classes, latent), requires_grad=not conditional_norm)
+        self.trunk = ImageTrunk(latent, image_shape, width, num_classes if conditional_norm else None)
         initialise(self, seed)
 
     def draw(self, batch_size: int, rng: torch.Generator) -> LabelledNoise:
@@ -211,9 +214,11 @@ class GDFQGenerator(LatentGenerator):
         return LabelledNoise(noise_BD.to(device), class_B.to(device), target_BC.to(device))
 
     def images(self, latents: LatentBatch) -> Tensor:
-        """Make images of ``embedding[class] * noise``."""
+        """Make images of ``embedding[class] * noise``, or of the noise alone with conditional norms."""
         assert isinstance(latents, LabelledNoise)
-        out: Tensor = self.trunk(self.embedding[latents.class_B] * latents.noise_BD, latents.target_BC)
+        noise_BD = latents.noise_BD
+        latent_BD = noise_BD if self.trunk.conditional else self.embedding[latents.class_B] * noise_BD
+        out: Tensor = self.trunk(latent_BD, latents.target_BC)
         return out
 
 

@@ -77,6 +77,8 @@ class GeneratorConfig:
     """First moment's memory of Adam."""
     beta2: float = 0.999
     """Second moment's memory of Adam."""
+    conditional_norm: bool = False
+    """Give the trunk class-conditional BatchNorm, the form for 224x224 images."""
     bn_weight: float = 0.1
     """Weight of the BatchNorm-statistics loss beside the cross-entropy."""
 

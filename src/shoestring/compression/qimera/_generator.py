@@ -64,7 +64,9 @@ class QimeraGenerator(LatentGenerator):
         width = size.latent if first_embedding is None else first_embedding.shape[1]
         self.embedding = nn.Parameter(torch.empty(num_classes, width), requires_grad=config.train_embedding)
         self.mapping: nn.Module = nn.Linear(width, size.latent) if config.disentangle else nn.Identity()
-        self.trunk = ImageTrunk(size.latent if config.disentangle else width, image_shape, size.width)
+        conditional = num_classes if size.conditional_norm else None
+        entering = size.latent if config.disentangle else width
+        self.trunk = ImageTrunk(entering, image_shape, size.width, conditional)
         initialise(self, seed)
         if first_embedding is not None:
             with torch.no_grad():
@@ -139,7 +141,9 @@ class QimeraGenerator(LatentGenerator):
             latent_BKD = noisy_embedding(
                 self.embedding, latents.class_BK, latents.noise_BKD, self.config.noise_std
             )
-        else:  # GDFQ's own latent rule
+        elif self.trunk.conditional:  # GDFQ's own latent rules
+            latent_BKD = latents.noise_BKD
+        else:
             latent_BKD = self.embedding[latents.class_BK] * latents.noise_BKD
         return mix(self.mapping(latent_BKD), latents.weight_BK)
 

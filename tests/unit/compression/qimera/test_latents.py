@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from shoestring.compression.generators import GDFQGenerator
+from shoestring.compression.generators import ConditionalBatchNorm2d, GDFQGenerator
 from shoestring.compression.qimera import QimeraConfig, QimeraGenerator
 from shoestring.compression.qimera.functional import (
     between_share,
@@ -166,14 +166,30 @@ def test_each_switch_turns_off_its_own_part_alone(teacher: nn.Module) -> None:
             assert torch.equal(random.state_dict()[name], value)
 
 
-def test_with_all_parts_off_draws_parameters_and_images_are_gdfqs() -> None:
-    ours = generator(superpose=False, disentangle=False, init_from_teacher=False)
-    gdfq = GDFQGenerator(5, SHAPE, latent=6, width=4, seed=3)
+@pytest.mark.parametrize("conditional", [False, True])
+def test_with_all_parts_off_draws_parameters_and_images_are_gdfqs(conditional: bool) -> None:
+    size = GeneratorConfig(latent=6, width=4, conditional_norm=conditional)
+    ours = generator(superpose=False, disentangle=False, init_from_teacher=False, generator=size)
+    gdfq = GDFQGenerator(5, SHAPE, latent=6, width=4, conditional_norm=conditional, seed=3)
     assert ours.state_dict().keys() == gdfq.state_dict().keys()
     assert all(torch.equal(v, gdfq.state_dict()[k]) for k, v in ours.state_dict().items())
     one, two = ours.draw(9, rng(4)), gdfq.draw(9, rng(4))
     assert torch.equal(one.target_BC, two.target_BC)
     assert torch.equal(ours.images(one), gdfq.images(two))
+
+
+def test_conditional_norms_mix_the_classes_by_their_weights() -> None:
+    ours = generator(generator=GeneratorConfig(latent=6, width=4, conditional_norm=True)).eval()
+    norm = ours.trunk.norm1
+    assert isinstance(norm, ConditionalBatchNorm2d)
+    with torch.no_grad():
+        norm.bias.copy_(torch.arange(5.0)[:, None].expand(5, 4))
+    weight_BK = torch.tensor([[0.25, 0.75]])
+    latents = ours.latents(torch.tensor([[1, 3]]), weight_BK, torch.zeros(1, 2, ours.embedding.shape[1]))
+    seen: list[Tensor] = []
+    norm.register_forward_hook(lambda _, args, out: seen.append(out - norm.norm(args[0])))
+    ours.images(latents)
+    torch.testing.assert_close(seen[0], torch.full_like(seen[0], 0.25 * 1 + 0.75 * 3))
 
 
 def test_embeddings_learn_unless_told_not_to() -> None:
