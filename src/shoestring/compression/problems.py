@@ -135,7 +135,7 @@ def prepare_teacher(context: Context) -> Outcome:
 
 def _take_average(model: nn.Module, averaged: AveragedModel, images: Tensor) -> None:
     """Give `model` the averaged weights, with BatchNorm statistics measured anew on the images."""
-    update_bn(images.split(500), averaged)
+    update_bn(torch.split(images, 500), averaged)
     model.load_state_dict(averaged.module.state_dict())
     model.eval()
 
