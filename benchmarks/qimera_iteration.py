@@ -1,9 +1,10 @@
 """Time one joint iteration of Qimera against the sum of the passes that it cannot do without.
 
-The floor: generator forward and backward; plain teacher forward and backward to the image, without hooks; quantised
-student forward and backward. Everything else (BatchNorm statistics, losses, optimisers, draws, checks) is overhead.
-All parts take turns in one run, the whole iteration twice a round, so that the spread between two equal things (A/A)
-stands beside the ratio. Wall time suffers from other programs; the CPU time of the process suffers less.
+The floor: generator forward and backward; plain teacher forward and backward to the image, without hooks;
+quantised student forward and backward. Everything else (BatchNorm statistics, losses, optimisers, draws,
+checks) is overhead. All parts take turns in one run, the whole iteration twice a round, so that the spread
+between two equal things (A/A) stands beside the ratio. Wall time suffers from other programs; the CPU time of
+the process less so.
 
     python benchmarks/qimera_iteration.py --shape cifar digits --threads 1 2 --json out.json
 """
@@ -60,10 +61,11 @@ def build(shape: Shape) -> dict[str, Callable[[], None]]:
         quant=QuantConfig(w_bits=shape.bits, a_bits=shape.bits), generator=GeneratorConfig(width=shape.width)
     )
     generator = QimeraGenerator.from_teacher(teacher, 10, shape.image, config).train()
-    student = quantize_model(model, config.quant).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-    float_student = model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-    distillation = DistillationConfig()
-    loss = distillation_loss(distillation)
+    student, float_student = (
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks the
+        keyword for net in (quantize_model(model, config.quant), model.eval())
+    )
+    loss = distillation_loss(DistillationConfig())
     rule = NesterovStep(student.parameters(), lr=1e-6)
     rng = torch.Generator().manual_seed(0)
     latents = generator.draw(shape.batch, rng)
@@ -112,8 +114,9 @@ def measure(parts: dict[str, Callable[[], None]], rounds: int) -> dict[str, dict
             spent = 1e3 * (time.perf_counter() - wall), 1e3 * (time.process_time() - cpu)
             if i >= 2:
                 taken[name].append(spent)
+    clocks = ("wall_ms", "cpu_ms")
     return {
-        name: {"wall_ms": statistics.median(w for w, _ in rows), "cpu_ms": statistics.median(c for _, c in rows)}
+        name: {clock: statistics.median(row[i] for row in rows) for i, clock in enumerate(clocks)}
         for name, rows in taken.items()
     }
 
@@ -137,12 +140,13 @@ def show(name: str, threads: int, times: dict[str, dict[str, float]], summary: d
         print(f"  {part:18} {row['wall_ms']:9.2f} {row['cpu_ms']:9.2f}")
     for clock in ("wall", "cpu"):
         ratio, spread = summary[f"{clock}_ratio"], summary[f"{clock}_aa_spread"]
-        print(f"  {clock:4} iteration / floor {ratio:.3f} (A/A spread {100 * spread:.1f} %), goal {GOAL}")
+        print(f"  {clock:4} iteration / floor {ratio:.3f} (A/A spread {100 * spread:.1f} %; goal {GOAL})")
 
 
 def main() -> None:
     """Measure every shape with every number of threads."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--shape", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--threads", nargs="+", type=int, default=[1])
     parser.add_argument("--rounds", type=int, default=25)

@@ -1,7 +1,8 @@
 """The quantiser against its formula, computed apart in exact fractions and in plain float64.
 
 ``s = (2^b - 1) / max(mx - mn, 1e-8)``, ``z = round(s * mn) + 2^(b-1)``,
-``q = clamp(round(s * x - z))``, ``x^ = (q + z) / s``: the released code's notation, where ours has the scale inverted and the zero point negated.
+``q = clamp(round(s * x - z))``, ``x^ = (q + z) / s``: the released code's notation, where ours has the scale
+inverted and the zero point negated.
 """
 
 from fractions import Fraction

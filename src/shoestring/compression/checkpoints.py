@@ -40,13 +40,13 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[st
     StorageError
         If the file cannot be written; an older one is then unchanged.
     """
-    plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    body = save(plain)
+    body = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+    c_order = {k: torch.empty(v.shape, device="meta").stride() for k, v in tensors.items()}
     head = {
         "format": FORMAT,
         "version": VERSION,
         "sha256": hashlib.sha256(body).hexdigest(),
-        "strides": {k: v.stride() for k, v in tensors.items() if v.stride() != plain[k].stride()},
+        "strides": {k: v.stride() for k, v in tensors.items() if v.stride() != c_order[k]},
         "meta": meta,
     }
     write_bytes_atomic(path, json.dumps(head).encode() + b"\n" + body)

@@ -38,7 +38,7 @@ class RayBackend:
     Raises
     ------
     ConfigError
-        If `threads` is below 1 or more than the cluster has.
+        If `threads` is below 1 or more than the cluster has, or the cluster cannot be reached.
     MissingExtraError
         If Ray is not installed.
 
@@ -61,7 +61,13 @@ class RayBackend:
         common = {"include_dashboard": False} if self._local else {}
         # Two CPUs for "local", also where this process sees an address of a cluster in its environment.
         where = {"address": "local", "num_cpus": _LOCAL_CPUS} if self._local else {"address": address}
-        self._ray.init(**where, **common, log_to_driver=False, configure_logging=False)
+        try:
+            self._ray.init(**where, **common, log_to_driver=False, configure_logging=False)
+        except Exception as e:  # Ray has no narrower class for what can go wrong here
+            self._ray.shutdown()
+            raise ConfigError(
+                f"could not reach Ray at {address!r} ({type(e).__name__}: {e}); see what 'ray status' says there"
+            ) from e
         self._slots = int(self._ray.cluster_resources().get("CPU", 0)) // threads
         if self._slots < 1:
             self._ray.shutdown()

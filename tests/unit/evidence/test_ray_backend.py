@@ -16,73 +16,75 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's o
 from shoestring.evidence.ray_backend import RayBackend, pack_folder, unpack_folder  # noqa: E402  # after the skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="class")
 def backend() -> Iterator[RayBackend]:
     made = RayBackend("local", threads=1)
     yield made
     made.close()
 
 
-def test_the_same_tasks_give_the_same_results_on_ray(
-    tmp_path: Path,
-    backend: RayBackend,
-    make_study: Callable[..., Study],
-    make_workload: Callable[..., Workload],
-    claim: Claim,
-) -> None:
-    (tmp_path / "cars").mkdir()
-    (tmp_path / "cars" / "1.jpg").write_text("car")
-    workload = make_workload(prepare=Preparation(run="_fake:train"), seeds=(0, 1, 2), needs_data="cars")
-    study = make_study(workload, claims=(claim,))
-    data = {"cars": tmp_path / "cars"}
-    (far,) = verify(study, out=tmp_path / "far", backend=backend, data=data)
-    (near,) = verify(study, out=tmp_path / "near", threads=1, data=data)
-    assert backend.slots == 2
-    assert "cluster" not in backend.resources
-    for one, two in zip(far.records, near.records, strict=True):
-        assert (one.arm, one.seed, one.status, one.error) == (two.arm, two.seed, two.status, two.error)
-        assert (one.key, one.metrics, one.notes) == (two.key, two.metrics, two.notes)
-        assert one.peak_bytes > 5 << 20
-    assert far.verdicts == near.verdicts
-    (folder,) = (tmp_path / "far").glob("runs/fake/toy/ours-1-*")
-    assert (folder / "files" / "model.txt").read_text() == "weights"
-    (again,) = verify(study, out=tmp_path / "far", threads=1, data=data)  # what Ray finished counts here
-    assert [r.started_at for r in again.records] == [r.started_at for r in far.records]
+class TestOneCluster:
+    def test_the_same_tasks_give_the_same_results_on_ray(
+        self,
+        tmp_path: Path,
+        backend: RayBackend,
+        make_study: Callable[..., Study],
+        make_workload: Callable[..., Workload],
+        claim: Claim,
+    ) -> None:
+        (tmp_path / "cars").mkdir()
+        (tmp_path / "cars" / "1.jpg").write_text("car")
+        workload = make_workload(prepare=Preparation(run="_fake:train"), seeds=(0, 1, 2), needs_data="cars")
+        study = make_study(workload, claims=(claim,))
+        data = {"cars": tmp_path / "cars"}
+        (far,) = verify(study, out=tmp_path / "far", backend=backend, data=data)
+        (near,) = verify(study, out=tmp_path / "near", threads=1, data=data)
+        assert backend.slots == 2
+        assert "cluster" not in backend.resources
+        for one, two in zip(far.records, near.records, strict=True):
+            assert (one.arm, one.seed, one.status, one.error) == (two.arm, two.seed, two.status, two.error)
+            assert (one.key, one.metrics, one.notes) == (two.key, two.metrics, two.notes)
+            assert one.peak_bytes > 5 << 20
+        assert far.verdicts == near.verdicts
+        (folder,) = (tmp_path / "far").glob("runs/fake/toy/ours-1-*")
+        assert (folder / "files" / "model.txt").read_text() == "weights"
+        (again,) = verify(study, out=tmp_path / "far", threads=1, data=data)  # what Ray finished counts here
+        assert [r.started_at for r in again.records] == [r.started_at for r in far.records]
 
+    def test_crashes_and_timeouts_on_ray_are_records(
+        self,
+        tmp_path: Path,
+        backend: RayBackend,
+        make_study: Callable[..., Study],
+        make_workload: Callable[..., Workload],
+    ) -> None:
+        arms = {name: {"do": name} for name in ("raise", "segfault", "fine")}
+        workload = make_workload(arms, seeds=(0,), run="_fake:misbehave")
+        hanging = make_workload(
+            {"hang": {"do": "hang"}}, name="hanging", seeds=(0,), run="_fake:misbehave", timeout_s=1.0
+        )
+        found = verify(make_study(workload, hanging), out=tmp_path, backend=backend)
+        status = {r.arm: (r.status, r.error.partition("\n")[0]) for v in found for r in v.records}
+        assert status == {
+            "raise": ("failed", "ValueError: learning rate is negative"),
+            "segfault": ("failed", "killed by SIGSEGV"),
+            "fine": ("ok", ""),
+            "hang": ("timeout", "stopped after 1 s, its time limit"),
+        }
 
-def test_crashes_and_timeouts_on_ray_are_records(
-    tmp_path: Path,
-    backend: RayBackend,
-    make_study: Callable[..., Study],
-    make_workload: Callable[..., Workload],
-) -> None:
-    arms = {name: {"do": name} for name in ("raise", "segfault", "fine")}
-    workload = make_workload(arms, seeds=(0,), run="_fake:misbehave")
-    hanging = make_workload(
-        {"hang": {"do": "hang"}}, name="hanging", seeds=(0,), run="_fake:misbehave", timeout_s=1.0
-    )
-    found = verify(make_study(workload, hanging), out=tmp_path, backend=backend)
-    status = {r.arm: (r.status, r.error.partition("\n")[0]) for v in found for r in v.records}
-    assert status == {
-        "raise": ("failed", "ValueError: learning rate is negative"),
-        "segfault": ("failed", "killed by SIGSEGV"),
-        "fine": ("ok", ""),
-        "hang": ("timeout", "stopped after 1 s, its time limit"),
-    }
-
-
-def test_a_node_with_other_sources_refuses(
-    tmp_path: Path,
-    backend: RayBackend,
-    make_study: Callable[..., Study],
-    make_workload: Callable[..., Workload],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("shoestring.evidence.tasks.fingerprint", lambda *_: "f" * 64)
-    (found,) = verify(
-        make_study(make_workload({"ours": {"score": 1}}, seeds=(0,))), out=tmp_path, backend=backend
-    )
-    assert "sources of Shoestring on this node differ" in found.records[0].error
+    def test_a_node_with_other_sources_refuses(
+        self,
+        tmp_path: Path,
+        backend: RayBackend,
+        make_study: Callable[..., Study],
+        make_workload: Callable[..., Workload],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("shoestring.evidence.tasks.fingerprint", lambda *_: "f" * 64)
+        (found,) = verify(
+            make_study(make_workload({"ours": {"score": 1}}, seeds=(0,))), out=tmp_path, backend=backend
+        )
+        assert "sources of Shoestring on this node differ" in found.records[0].error
 
 
 def test_closing_kills_what_runs(
