@@ -53,6 +53,12 @@ SHAPES = {
 }
 
 
+def channels_last(net: nn.Module) -> nn.Module:
+    """Lay out weights as the library does."""
+    # torch's stub lacks the keyword alone
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
 def build(shape: Shape) -> dict[str, Callable[[], None]]:
     """Return the parts by name; each call does one pass."""
     model = cifar_resnet(shape.depth, channels=shape.image[0], seed=0)
@@ -62,8 +68,7 @@ def build(shape: Shape) -> dict[str, Callable[[], None]]:
     )
     generator = QimeraGenerator.from_teacher(teacher, 10, shape.image, config).train()
     student, float_student = (
-        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks the
-        keyword for net in (quantize_model(model, config.quant), model.eval())
+        channels_last(net) for net in (quantize_model(model, config.quant), model.eval())
     )
     loss = distillation_loss(DistillationConfig())
     rule = NesterovStep(student.parameters(), lr=1e-6)

@@ -66,7 +66,7 @@ class RayBackend:
         except Exception as e:  # Ray has no narrower class for what can go wrong here
             self._ray.shutdown()
             raise ConfigError(
-                f"could not reach Ray at {address!r} ({type(e).__name__}: {e}); see what 'ray status' says there"
+                f"could not reach Ray at {address!r} ({type(e).__name__}: {e}); check it with 'ray status'"
             ) from e
         self._slots = int(self._ray.cluster_resources().get("CPU", 0)) // threads
         if self._slots < 1:
