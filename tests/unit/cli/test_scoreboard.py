@@ -14,7 +14,10 @@ def evidence(made_up: Any, tmp_path: Path) -> Path:
     return tmp_path / "evidence"
 
 
-def test_verdicts_are_counted_in_the_terminal(evidence: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verdicts_are_counted_in_the_terminal(
+    evidence: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     assert main(["scoreboard", "--from", str(evidence)]) == 0
     assert "made_up 1 1 1 1 full synthetic" in " ".join(capsys.readouterr().out.split())
 

@@ -327,8 +327,7 @@ def test_an_interrupt_kills_the_tasks_and_lets_the_lock_go(
     study = make_study(make_workload(arms, seeds=(0,), run="_fake:misbehave"))
 
     def interrupt() -> None:
-        wait_until(pid_file.exists)
-        time.sleep(0.05)
+        wait_until(lambda: pid_file.exists() and pid_file.read_text() != "")
         os.kill(os.getpid(), 2)
 
     thread = threading.Thread(target=interrupt)
