@@ -295,9 +295,9 @@ def _digits_claims() -> tuple[Claim, ...]:
 
 def _cifar10_claims() -> tuple[Claim, ...]:
     few = (
-        "Fine-tuning at 1e-3, one rate for every arm and not tuned, hardly gains at this length: the data-free "
-        "choice often takes the state right after the warm-up, so the arms differ in calibration more than in "
-        "training; " + TEN_TIMES_SHORTER + "."
+        "Fine-tuning at 1e-3, one rate for every arm and not tuned, hardly gains at this length: the "
+        "data-free choice often takes the state right after the warm-up, so the arms differ in calibration "
+        "more than in training; " + TEN_TIMES_SHORTER + "."
     )
     return (
         _beats(
