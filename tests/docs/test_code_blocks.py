@@ -1,6 +1,5 @@
 """Every Python block of every card and of the README runs, in order, in one namespace."""
 
-import os
 import re
 from pathlib import Path
 
@@ -19,7 +18,6 @@ PAGES = [
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_the_code_of_the_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(os.environ, "SHOESTRING_PROGRESS", "0")
     names: dict[str, object] = {"__name__": "page"}
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
         exec(compile(block, str(page), "exec"), names)

@@ -268,6 +268,7 @@ def check_supported(graph: fx.GraphModule) -> None:
         For the first layer, operation or tensor that is not covered.
     """
     for node in graph.graph.nodes:
+        _check_in_place(graph, node)
         if node.op == "call_module":
             _check_module(str(node.target), _module(graph, node))
         elif node.op == "get_attr":
@@ -282,6 +283,26 @@ def check_supported(graph: fx.GraphModule) -> None:
                 "linear layers, BatchNorm2d, ReLU, ReLU6, pooling, addition, concatenation and reshaping. "
                 "Replace it, or quantise the model in parts"
             )
+
+
+def _check_in_place(graph: fx.GraphModule, node: fx.Node) -> None:
+    """Refuse a ReLU in place whose input is read again: that read would miss the quantiser after the ReLU."""
+    if not (is_relu(graph, node) and _is_in_place(graph, node)):
+        return
+    order = {n: i for i, n in enumerate(graph.graph.nodes)}
+    for source in node.all_input_nodes:
+        if any(order[user] > order[node] for user in source.users):
+            raise UnsupportedModelError(
+                f"graph node {node.name!r} applies a ReLU in place to {source.name!r}, which is read again "
+                "later; use inplace=False, or read the result of the ReLU"
+            )
+
+
+def _is_in_place(graph: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        return bool(getattr(_module(graph, node), "inplace", False))
+    name = str(getattr(node.target, "__name__", node.target))
+    return name.endswith("_") or node.kwargs.get("inplace") is True or node.args[1:] == (True,)
 
 
 def _is_plain(graph: fx.GraphModule, node: fx.Node) -> bool:

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 from shoestring.core.errors import ConfigError
 from shoestring.core.files import write_json_atomic
 from shoestring.core.seeds import derive_seed
-from shoestring.data import ImageSplits, load_cifar10, load_digits, normalise, synthetic_shapes
+from shoestring.data import ImageSplits, load_cifar10, load_digits, normalise
 from shoestring.evidence.model import Context, Outcome
 from shoestring.nn import (
     CIFAR_TRAINING,
@@ -34,7 +34,6 @@ __all__ = ["Problem", "load_problem", "prepare_teacher"]
 TRAINING: dict[str, tuple[TrainingConfig, ...]] = {
     "digits": (DIGITS_TRAINING,),
     "cifar10": (CIFAR_TRAINING, TrainingConfig(epochs=14, batch_size=64, peak_lr=0.1, warmup_fraction=0.1)),
-    "shapes": (TrainingConfig(epochs=8, batch_size=64, peak_lr=0.2, flip=False),),
 }
 """One or more cycles of the learning rate for each data set's teacher."""
 TAIL: dict[str, tuple[TrainingConfig, ...]] = {"cifar10": (TrainingConfig(epochs=1, peak_lr=0.08),) * 5}
@@ -58,15 +57,13 @@ class Problem:
 
 
 def load_splits(name: str, folder: Path | None) -> ImageSplits:
-    """Load a data set of this family's workloads by name: digits, cifar10 or shapes."""
+    """Load a data set of this family's workloads by name: digits or cifar10."""
     if name == "digits":
         return load_digits(size=16)
-    if name == "shapes":
-        return synthetic_shapes(8000, 2000, size=32, seed=0)
     if name == "cifar10" and folder is not None:
         return load_cifar10(folder)
     raise ConfigError(
-        f"data set {name!r} is not known or has no folder; allowed: digits, shapes, and cifar10 with a folder"
+        f"data set {name!r} is not known or has no folder; allowed: digits, and cifar10 with a folder"
     )
 
 

@@ -181,7 +181,7 @@ class _StraightThrough(torch.autograd.Function):
         # clamp(r + z) - z == clamp(r, lo - z, hi - z): two passes fewer
         out = torch.div(x, scale).round_()
         if zero_point.ndim == 0 and x.device.type == "cpu":
-            offset = zero_point.item()  # scalar bounds are twice as fast, and cost no device sync here
+            offset = zero_point.item()  # scalar bounds are faster, and cost no device sync here
             return out.clamp_(code_min - offset, code_max - offset).mul_(scale)
         return out.clamp_(code_min - zero_point, code_max - zero_point).mul_(scale)
 

@@ -10,9 +10,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import tomli_w
 
 from shoestring.core.errors import ConfigError
-from shoestring.core.files import write_text_atomic
 
-__all__ = ["apply_overrides", "from_dict", "read_toml", "to_dict", "to_toml", "write_toml"]
+__all__ = ["apply_overrides", "from_dict", "read_toml", "to_dict", "to_toml"]
 
 C = TypeVar("C")
 SCHEMA = 1
@@ -61,11 +60,6 @@ def read_toml(kind: type[C], path: Path, overrides: Sequence[str] = ()) -> C:
 def to_toml(config: Any) -> str:
     """Return a config as TOML text."""
     return tomli_w.dumps(_without_none(to_dict(config)))
-
-
-def write_toml(config: Any, path: Path) -> None:
-    """Write a config as TOML, atomically."""
-    write_text_atomic(path, to_toml(config))
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One progress line on stderr, only on a terminal (or when forced)."""
+"""One progress line on stderr, only on a terminal."""
 
 import os
 import sys
@@ -9,32 +9,30 @@ from typing import TypeVar
 __all__ = ["progress"]
 
 T = TypeVar("T")
+_EVERY_S = 0.2
 
 
-def progress(items: Iterable[T], title: str, total: int | None = None, every_s: float = 0.2) -> Iterator[T]:
+def progress(items: Iterable[T], title: str) -> Iterator[T]:
     """Yield `items` and show count, rate and time left on stderr when it is a terminal.
+
+    The environment variable ``SHOESTRING_PROGRESS=0`` switches it off.
 
     Parameters
     ----------
     items : iterable
-        What to loop over.
+        What to loop over; its length, where it has one, gives the time left.
     title : str
         Shown before the count.
-    total : int, optional
-        Number of items, taken from ``len(items)`` where there is one.
-    every_s : float
-        Least time between two updates, in seconds.
     """
-    if not (sys.stderr.isatty() and os.environ.get("SHOESTRING_PROGRESS", "1") != "0"):
+    if not sys.stderr.isatty() or os.environ.get("SHOESTRING_PROGRESS", "1") == "0":
         yield from items
         return
-    if total is None and isinstance(items, Sized):
-        total = len(items)
+    total = len(items) if isinstance(items, Sized) else None
     start = last = time.monotonic()
     for done, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
-        if now - last >= every_s or done == total:
+        if now - last >= _EVERY_S or done == total:
             last = now
             rate = done / max(now - start, 1e-9)
             left = f", {(total - done) / rate:.0f} s left" if total else ""

@@ -62,9 +62,9 @@ def test_the_validation_split_is_a_fifth_of_the_training_images_and_none_of_the_
 
 def test_an_unknown_data_set_or_one_without_its_folder_names_the_known_ones() -> None:
     for name in ("mnist", "cifar10"):
-        with pytest.raises(ConfigError, match=rf"{name}.*digits, shapes, and cifar10"):
+        with pytest.raises(ConfigError, match=rf"{name}.*digits, and cifar10"):
             load_splits(name, None)
 
 
 def test_every_data_set_has_a_training_of_its_own() -> None:
-    assert set(TRAINING) == {"digits", "cifar10", "shapes"}
+    assert set(TRAINING) == {"digits", "cifar10"}

@@ -146,3 +146,36 @@ def test_batch_norm_without_statistics_is_named() -> None:
     model = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm2d(2, track_running_stats=False))
     with pytest.raises(UnsupportedModelError, match=r"'1' \(BatchNorm2d\) keeps no running statistics"):
         require_batch_norm(model)
+
+
+class ReadsAgain(nn.Module):
+    """Adds what entered the ReLU to what left it."""
+
+    def __init__(self, relu: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.relu = relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(x) + x
+
+
+NAMES = ["module", "keyword", "function", "position", "method"]
+IN_PLACE = [
+    nn.ReLU(inplace=True),
+    lambda x: functional.relu(x, inplace=True),
+    torch.relu_,
+    lambda x: functional.relu(x, True),
+    lambda x: x.relu_(),
+]
+
+
+@pytest.mark.parametrize("relu", IN_PLACE, ids=NAMES)
+def test_a_relu_in_place_whose_input_is_read_again_is_refused(relu: Callable[[Tensor], Tensor]) -> None:
+    with pytest.raises(UnsupportedModelError, match=r"in place .* read again later; use inplace=False"):
+        quantize_model(Around(ReadsAgain(relu)), BITS)
+
+
+@pytest.mark.parametrize("relu", [*IN_PLACE, nn.ReLU()], ids=[*NAMES, "copy"])
+def test_other_relus_are_taken(relu: Callable[[Tensor], Tensor]) -> None:
+    quantize_model(Around(relu), BITS)
+    quantize_model(Around(ReadsAgain(nn.ReLU())), BITS)

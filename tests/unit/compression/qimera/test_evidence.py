@@ -112,8 +112,6 @@ def test_every_method_is_tuned_over_the_same_rates_on_a_split_and_seed_of_its_ow
 
 
 def test_the_rates_are_the_best_of_the_stored_tuning() -> None:
-    if not TUNING.exists():
-        pytest.skip(f"the tuning has not been run yet: no {TUNING.name}")
     best: dict[str, tuple[float, float]] = {}
     for record in load_verification(TUNING).records:
         if record.arm != "prepare":
