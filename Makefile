@@ -6,6 +6,9 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
+# What decides the compiled module; an editable install is built again when it changes.
+NATIVE := CMakeLists.txt $(shell find native -name '*.cpp' -o -name '*.hpp' | grep -v native/tests)
+
 .PHONY: run test test-all test-browser check format bench readme clean
 .DEFAULT_GOAL := run
 
@@ -42,11 +45,11 @@ clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The tests' dependencies contain those of a run, so whichever came first is kept.
-$(VENV)/run.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/run.stamp: pyproject.toml constraints.txt $(NATIVE) | $(VENV)/bin/python
 	test -f $(VENV)/dev.stamp || $(PIP) -e ".[all]"
 	touch $@
 
-$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/dev.stamp: pyproject.toml constraints.txt $(NATIVE) | $(VENV)/bin/python
 	$(PIP) -e ".[dev]"
 	touch $@
 

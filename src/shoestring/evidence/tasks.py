@@ -1,6 +1,7 @@
 """A task: one preparation, or one arm with one seed; its key decides whether a finished one is used again."""
 
 import hashlib
+import importlib.util
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ PREPARE = "prepare"
 """Name that stands for the arm in the task and record of a preparation."""
 _SCHEMA = 1
 _PACKAGE = Path(__file__).resolve().parents[1]
+_COMPILED = "shoestring.native._core"
 _FOUNDATION = ("core", "native", "storage", "parallel", "data", "nn")
 
 
@@ -153,7 +155,7 @@ def _plan_workload(
 
 
 def fingerprint(folders: Sequence[str], entry: str, package: Path = _PACKAGE) -> str:
-    """Hash the Python text that decides what an entry point does.
+    """Hash the Python text, and the compiled module, that decide what an entry point does.
 
     Parameters
     ----------
@@ -161,6 +163,7 @@ def fingerprint(folders: Sequence[str], entry: str, package: Path = _PACKAGE) ->
         Folders below `package`. Each counts with its subfolders, but without systems (folders that hold
         a ``card.toml``) other than itself, and without a system's ``evidence.py``, so that the wording of
         a claim can change without running anything again. Folders that do not exist are left out.
+        ``"native"`` stands for the compiled module too, wherever the installation put it.
     entry : str
         ``module:function``; the file of that module counts wherever it is.
     package : Path
@@ -175,6 +178,8 @@ def fingerprint(folders: Sequence[str], entry: str, package: Path = _PACKAGE) ->
     entry_file = _module_file(check_entry_point(entry)[0], package)
     if entry_file is not None:
         files.add(entry_file)
+    if "native" in folders and package == _PACKAGE:
+        files.update(_compiled_files())
     lines = sorted(f"{_place(path, package)} {_hash_file(path, *_stamp(path))}" for path in files)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -207,6 +212,12 @@ def _python_files(folder: Path) -> list[Path]:
         elif path.suffix == ".py" and not (is_system and path.name == "evidence.py"):
             files.append(path)
     return files
+
+
+def _compiled_files() -> list[Path]:
+    """Find the compiled module without loading it."""
+    spec = importlib.util.find_spec(_COMPILED)
+    return [Path(spec.origin)] if spec is not None and spec.origin is not None else []
 
 
 def _module_file(module: str, package: Path) -> Path | None:

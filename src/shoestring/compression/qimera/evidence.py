@@ -124,8 +124,8 @@ def _digits_quick() -> Workload:
     arms = _arms(
         bits=2,
         budget={
-            "iterations": 90,
-            "warmup_iterations": 40,
+            "iterations": 160,
+            "warmup_iterations": 60,
             "batch_size": 32,
             "check_every": 50,
             "milestones": [0.75],
@@ -142,13 +142,13 @@ def _digits_quick() -> Workload:
         run=MEASURE,
         arms=tuple(a for a in arms if a.name in kept),
         seeds=(0, 1, 2),
-        budget="40 warm-up + 50 joint iterations, batch 32, learning rate 3e-3 for every fine-tuned arm",
+        budget="60 warm-up + 100 joint iterations, batch 32, learning rate 3e-3 for every fine-tuned arm",
         options={"dataset": "digits", "depth": 8},
         prepare=Preparation(run=TEACHER, per_seed=False, timeout_s=1200),
         timeout_s=1200,
         scaled_down=(
             *_digits_scaled_down(),
-            ScaledDown(what="iterations", ours="40 + 50, batch 32", paper="800 + 79,200, batch 200"),
+            ScaledDown(what="iterations", ours="60 + 100, batch 32", paper="800 + 79,200, batch 200"),
         ),
     )
 
