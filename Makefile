@@ -9,7 +9,11 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 # What decides the compiled module; an editable install is built again when it changes.
 NATIVE := CMakeLists.txt $(shell find native -name '*.cpp' -o -name '*.hpp' | grep -v native/tests)
 
-.PHONY: run test test-all test-browser check format bench readme clean
+# What an installation is made from: it is built again when one of these changes.
+NATIVE := CMakeLists.txt $(wildcard native/bind/* native/include/shoestring/*/* native/src/*/*)
+CMAKE := $(shell command -v cmake || echo $(BIN)/cmake)
+
+.PHONY: run test test-all test-browser native-test check format bench readme clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/run.stamp
@@ -29,7 +33,17 @@ check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy src tests tools benchmarks
 	$(BIN)/python -m pytest tests/contract
+	$(MAKE) native-test
 	$(BIN)/python tools/update_readme.py --check
+
+# The C++ tests under sanitizers: all of them with address and undefined behaviour, then the thread pool with data races.
+native-test: $(VENV)/dev.stamp
+	$(CMAKE) -S . -B build/asan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSHOESTRING_PYTHON=OFF -DSHOESTRING_TESTS=ON -DSHOESTRING_WERROR=ON -DSHOESTRING_SANITIZE=address,undefined
+	$(CMAKE) --build build/asan -j $(JOBS)
+	$(dir $(CMAKE))ctest --test-dir build/asan --output-on-failure -j $(JOBS)
+	$(CMAKE) -S . -B build/tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSHOESTRING_PYTHON=OFF -DSHOESTRING_TESTS=ON -DSHOESTRING_WERROR=ON -DSHOESTRING_LIBURING=OFF -DSHOESTRING_SANITIZE=thread
+	$(CMAKE) --build build/tsan -j $(JOBS)
+	$(dir $(CMAKE))ctest --test-dir build/tsan --output-on-failure -j $(JOBS)
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .

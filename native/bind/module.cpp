@@ -1,17 +1,12 @@
-#include <nanobind/nanobind.h>
+// The compiled module shoestring.native._core: one submodule for each part of the core.
+#include "bind.hpp"
 
-namespace nb = nanobind;
-
-void bind_io(nb::module_& module);
-void bind_partition(nb::module_& module);
-void bind_sparse(nb::module_& module);
-
-NB_MODULE(_core, module) {
-  module.doc() = "The compiled core of Shoestring; use it through shoestring.native.";
-  auto io = module.def_submodule("io");
+NB_MODULE(_core, m) {
+  m.doc() = "Native core of Shoestring: I/O engine, partitioners, sparse kernels.";
+  auto io = m.def_submodule("io", "Asynchronous file I/O with aligned buffers.");
   bind_io(io);
-  auto partition = module.def_submodule("partition");
+  auto partition = m.def_submodule("partition", "Graph partitioners.");
   bind_partition(partition);
-  auto sparse = module.def_submodule("sparse");
+  auto sparse = m.def_submodule("sparse", "Sparse graph kernels.");
   bind_sparse(sparse);
 }
