@@ -1,1 +1,1 @@
-"""Graph neural networks on graphs larger than memory, and on clusters with slow links."""
+"""Graphs larger than memory or one server: PyG's layers on blocks, partitioners, GriNNder, GraNNDis."""
