@@ -75,6 +75,8 @@ def new_teacher(splits: ImageSplits, depth: int, seed: int) -> nn.Module:
 def prepare_teacher(context: Context) -> Outcome:
     """Train the float teacher of options ``dataset`` and ``depth``, and keep it as ``teacher.safetensors``.
 
+    The option ``epochs`` replaces the length of the first cycle of the learning rate.
+
     Parameters
     ----------
     context : Context
@@ -92,7 +94,9 @@ def prepare_teacher(context: Context) -> Outcome:
     """
     splits = load_splits(context.options["dataset"], context.data)
     model = new_teacher(splits, context.options["depth"], context.seed)
-    cycles, tail = TRAINING[context.options["dataset"]], TAIL.get(context.options["dataset"], ())
+    first, *others = TRAINING[context.options["dataset"]]
+    cycles = (replace(first, epochs=context.options.get("epochs", first.epochs)), *others)
+    tail = TAIL.get(context.options["dataset"], ())
     total = len(cycles) + len(tail)
 
     def fit(place: int, config: TrainingConfig, seed: int) -> None:

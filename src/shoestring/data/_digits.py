@@ -1,5 +1,8 @@
 """The handwritten digits that ship with scikit-learn."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,17 +47,34 @@ def load_digits(size: int = 16, seed: int = 0, test_fraction: float = 0.2) -> Im
         raise ConfigError(f"size={size} is smaller than the digits; give at least 8")
     if not 0.01 <= test_fraction <= 0.99:
         raise ConfigError(f"test_fraction={test_fraction} is outside 0.01 .. 0.99; 0.2 is usual")
-    sklearn_data = optional("sklearn.datasets", extra="compression")
-    bunch = sklearn_data.load_digits()
-    levels = np.asarray(bunch.images, dtype=np.float64)
+    levels, labels = _read_levels()
     pixels = np.rint(levels * (255.0 / 16.0)).astype(np.uint8)
     images = pixels if size == pixels.shape[1] else _resize(pixels, size)
-    labels = np.asarray(bunch.target, dtype=np.int64)
     in_test = stratified_mask(labels, test_fraction, derive_seed(seed, "digits", "split"))
     classes = tuple(str(c) for c in range(10))
     train = ImageSet("digits/train", "real", images[~in_test][..., None], labels[~in_test], classes)
     test = ImageSet("digits/test", "real", images[in_test][..., None], labels[in_test], classes)
     return make_splits(train, test)
+
+
+def _read_levels() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the grey levels 0..16, (N, 8, 8), and the labels, (N,).
+
+    Read from the file that scikit-learn ships where it has its usual place: importing scikit-learn takes over
+    a second, which every process of a verification would spend again.
+    """
+    try:
+        spec = importlib.util.find_spec("sklearn")
+    except ModuleNotFoundError:
+        spec = None
+    folders = () if spec is None else spec.submodule_search_locations or ()
+    for folder in folders:
+        path = Path(folder) / "datasets" / "data" / "digits.csv.gz"
+        if path.is_file():
+            rows = np.loadtxt(path, delimiter=",")
+            return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
+    bunch = optional("sklearn.datasets", extra="compression").load_digits()
+    return np.asarray(bunch.images, dtype=np.float64), np.asarray(bunch.target, dtype=np.int64)
 
 
 def _resize(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from shoestring.compression.problems import TRAINING, load_problem, load_splits
+from shoestring.compression.problems import TRAINING, load_problem, load_splits, prepare_teacher
 from shoestring.core.errors import ConfigError
 from shoestring.core.files import write_json_atomic
-from shoestring.core.recorder import NullRecorder
+from shoestring.core.recorder import MemoryRecorder
 from shoestring.evidence.model import Context
 from shoestring.nn import cifar_resnet, save_state
 
@@ -24,14 +24,14 @@ def make_context(tmp_path: Path) -> Make:
     save_state(model, tmp_path / "teacher.safetensors")
     write_json_atomic(tmp_path / "teacher.json", {"depth": 8})
 
-    def make(**options: str) -> Context:
+    def make(**options: str | int) -> Context:
         return Context(
             options={"dataset": "digits", **options},
             seed=0,
             folder=tmp_path,
             prepared=tmp_path,
             data=None,
-            recorder=NullRecorder(),
+            recorder=MemoryRecorder(),
             report_progress=lambda _share, _word: None,
         )
 
@@ -58,6 +58,14 @@ def test_the_validation_split_is_a_fifth_of_the_training_images_and_none_of_the_
     together = torch.cat([tuning.train_images, tuning.test_images]).flatten(1)
     torch.testing.assert_close(together.sum(0), whole.train_images.flatten(1).sum(0), rtol=1e-3, atol=1e-2)
     assert len(tuning.test_labels) == len(tuning.test_images)
+
+
+def test_the_option_epochs_sets_the_length_of_the_teachers_training(make_context: Make) -> None:
+    context = make_context(depth=8, epochs=1)
+    outcome = prepare_teacher(context)
+    assert isinstance(context.recorder, MemoryRecorder)
+    assert len(context.recorder.rows) == 1
+    assert outcome.metrics["top1"] == load_problem(context).top1(load_problem(context).teacher)
 
 
 def test_an_unknown_data_set_or_one_without_its_folder_names_the_known_ones() -> None:

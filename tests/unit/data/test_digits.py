@@ -1,5 +1,6 @@
 """The digits of scikit-learn."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -32,6 +33,20 @@ def test_the_size_of_the_source_keeps_the_pixels() -> None:
     expected = np.rint(levels * 255 / 16).astype(np.uint8)
     assert sorted(p.tobytes() for p in both) == sorted(p.tobytes() for p in expected)
     assert both.max() == 255
+
+
+def test_the_shipped_file_and_scikit_learn_give_the_same_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = load_digits(size=8)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    imported = load_digits(size=8)
+    for one, two in ((read.train, imported.train), (read.test, imported.test)):
+        np.testing.assert_array_equal(one.images, two.images)
+        np.testing.assert_array_equal(one.labels, two.labels)
+
+
+def test_scikit_learn_is_not_imported_for_its_file() -> None:
+    code = "import shoestring.data, sys; shoestring.data.load_digits(); sys.exit('sklearn' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_one_seed_gives_one_split_and_another_seed_another() -> None:

@@ -34,7 +34,8 @@ def measure_arm(context: Context) -> Outcome:
     Parameters
     ----------
     context : Context
-        With the options ``method`` and ``config``, and a teacher from `prepare_teacher`.
+        With the options ``method`` and ``config``, optionally ``num_synthetic`` (images measured at the
+        boundary), and a teacher from `prepare_teacher`.
 
     Returns
     -------
@@ -55,7 +56,8 @@ def measure_arm(context: Context) -> Outcome:
     run = _run(problem, method, context)
     metrics, series = _accuracy(problem, run)
     if run.generator is not None:
-        metrics |= _boundary(problem, run.generator, context.seed)
+        num_images = context.options.get("num_synthetic", NUM_SYNTHETIC)
+        metrics |= _boundary(problem, run.generator, context.seed, num_images)
     if isinstance(run.generator, QimeraGenerator) and run.generator.config.superpose:
         rising, path = path_probabilities(problem.teacher, run.generator, context.seed)
         metrics["path_rising"] = rising
@@ -110,18 +112,18 @@ def _accuracy(problem: Problem, run: QuantizationRun) -> tuple[dict[str, float],
     return metrics, {"top1": curve}
 
 
-def _boundary(problem: Problem, generator: LatentGenerator, seed: int) -> dict[str, float]:
+def _boundary(problem: Problem, generator: LatentGenerator, seed: int, num_images: int) -> dict[str, float]:
     rng = torch.Generator().manual_seed(derive_seed(seed, "boundary"))
     centroid_CD = _centroids(problem)
     with torch.no_grad():
-        images = torch.cat([generator.images(generator.draw(64, rng)) for _ in range(NUM_SYNTHETIC // 64)])
+        images = torch.cat([generator.images(generator.draw(64, rng)) for _ in range(num_images // 64)])
         out = {
             "boundary_share": 100 * boundary_share(problem.teacher(images)),
             "between_share": 100 * between_share(features(problem.teacher, images), centroid_CD),
         }
         if isinstance(generator, QimeraGenerator) and generator.config.superpose:
-            mixed = generator.images(generator.draw_superposed(NUM_SYNTHETIC, rng))
-            plain = generator.images(generator.draw_plain(NUM_SYNTHETIC, rng))
+            mixed = generator.images(generator.draw_superposed(num_images, rng))
+            plain = generator.images(generator.draw_plain(num_images, rng))
             superposed, single = (100 * boundary_share(problem.teacher(part)) for part in (mixed, plain))
             out |= {"boundary_share_superposed": superposed, "boundary_gain": superposed - single}
     return out
