@@ -17,7 +17,15 @@ from shoestring.core.errors import ConfigError, UnsupportedModelError
 from shoestring.graphs import sparse_ops
 from shoestring.graphs.csr import Block, Csr
 
-__all__ = ["TopologyKind", "apply_conv", "output_width", "prepare_topology", "topology_kind", "working_bytes"]
+__all__ = [
+    "TopologyKind",
+    "apply_conv",
+    "input_width",
+    "output_width",
+    "prepare_topology",
+    "topology_kind",
+    "working_bytes",
+]
 
 TopologyKind = Literal[
     "gcn", "gcn_improved", "gcn_no_loops", "weighted", "sum", "mean", "max", "attention", "attention_no_loops"
@@ -335,7 +343,7 @@ def working_bytes(conv: nn.Module, rows: int, cols: int, edges: int, itemsize: i
         An upper estimate: input, output and their gradients, and what the layer keeps between the passes.
     """
     width_out = output_width(conv)
-    width_in = _input_width(conv)
+    width_in = input_width(conv)
     values = 2 * cols * width_in + 3 * rows * width_out
     if isinstance(conv, GATConv):
         heads = conv.heads
@@ -349,6 +357,7 @@ def working_bytes(conv: nn.Module, rows: int, cols: int, edges: int, itemsize: i
     return values * itemsize
 
 
-def _input_width(conv: nn.Module) -> int:
+def input_width(conv: nn.Module) -> int:
+    """Channels of a layer's input."""
     width = cast("SAGEConv", conv).in_channels
     return int(width if isinstance(width, int) else width[0])
