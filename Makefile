@@ -13,7 +13,7 @@ NATIVE := CMakeLists.txt $(shell find native -name '*.cpp' -o -name '*.hpp' | gr
 NATIVE := CMakeLists.txt $(wildcard native/bind/* native/include/shoestring/*/* native/src/*/*)
 CMAKE := $(shell command -v cmake || echo $(BIN)/cmake)
 
-.PHONY: run test test-all test-browser native-test check format bench readme clean
+.PHONY: run test test-all test-browser native-test stubs check format bench readme clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/run.stamp
@@ -44,6 +44,10 @@ native-test: $(VENV)/dev.stamp
 	$(CMAKE) -S . -B build/tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSHOESTRING_PYTHON=OFF -DSHOESTRING_TESTS=ON -DSHOESTRING_WERROR=ON -DSHOESTRING_LIBURING=OFF -DSHOESTRING_SANITIZE=thread
 	$(CMAKE) --build build/tsan -j $(JOBS)
 	$(dir $(CMAKE))ctest --test-dir build/tsan --output-on-failure -j $(JOBS)
+
+# The types of the compiled module, as it says them itself; a test compares them.
+stubs: $(VENV)/dev.stamp
+	$(BIN)/python -m nanobind.stubgen -q -r -m shoestring.native._core -O src/shoestring/native
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .

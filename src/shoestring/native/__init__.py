@@ -1,4 +1,4 @@
-"""The typed faces of the compiled core: `io`, `partition`, `sparse`. Nothing else imports the module `_core`."""
+"""The typed faces of the compiled core: `io`, `partition`, `sparse`. Nothing else imports `_core`."""
 
 from shoestring.core.errors import MissingExtraError
 

@@ -1,0 +1,1 @@
+"""Sparse graph kernels."""
