@@ -54,7 +54,7 @@ class Entry:
     def free(self) -> None:
         """Give buffer and bytes back."""
         del self.data
-        self.buffer.close()
+        self.buffer.release()
         self._reservation.release()
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from shoestring.graphs.grinnder._models import Layers
-from shoestring.graphs.grinnder._prepare import PreparedGraph
+from shoestring.graphs.grinnder._sizes import GraphSizes
 from shoestring.graphs.grinnder.config import CacheMode, Config, Mode
 from shoestring.storage import BudgetExceeded, format_bytes, round_up
 
@@ -64,12 +64,12 @@ def model_bytes(module: nn.Module, states: int = 2) -> int:
     return (2 + states) * sum(p.numel() * p.element_size() for p in parameters)
 
 
-def needs_of(graph: PreparedGraph, layers: Layers, config: Config, mode: Mode) -> Needs:
-    """Compute the needs of a run on a prepared graph."""
-    size, parts, widths = graph.dtype.itemsize, range(graph.num_parts), layers.widths
+def needs_of(graph: GraphSizes, layers: Layers, config: Config, mode: Mode) -> Needs:
+    """Compute the needs of a run on a partitioned graph."""
+    size, parts, widths = graph.itemsize, range(graph.num_parts), layers.widths
     working = entry = snapshot = act = 0
     for l, kind in enumerate(layers.kinds):
-        sizes = graph.sizes(kind)
+        sizes = graph.topologies[kind]
         for j in parts:
             rows, cols = graph.rows(j), sizes.cols[j]
             if rows == 0:

@@ -3,7 +3,7 @@
 Shapes: n rows of a partition, K its columns, D width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ class Passes:
         self.graph = tiers.graph
         self.config = tiers.config
         self.schedule = Schedule(self.graph, layers, self.config, mode)
+        self._prediction = Schedule(self.graph, layers, self.config, mode, training=False)
         self.topology = TopologyFeed(tiers, resident=placement.topology_resident)
         self.cache = PartitionCache(
             tiers.files,
@@ -70,7 +71,7 @@ class Passes:
             if layer < self.layers.num_layers:
                 self.tiers.files.create("grad", layer, rows)
             if self.mode in ("hongtu", "snapshot"):
-                cols = graph.sizes(self.layers.kinds[layer - 1]).cols
+                cols = graph.topology(self.layers.kinds[layer - 1]).cols
                 sizes = [c * widths[layer - 1] * self._itemsize for c in cols]
                 self.tiers.files.create("snapshot", layer, sizes)
 
@@ -81,12 +82,22 @@ class Passes:
         last = self.layers.num_layers
         for direction, layer in self.schedule.passes:
             if direction == "forward":
-                self._forward(layer, dropout, keep_for_backward=True)
+                self._forward(layer, dropout)
             elif layer == last:
                 loss = self._backward(layer, dropout)
             else:
                 self._backward(layer, dropout)
         return loss
+
+    def predict(self, consume: Callable[[int, Tensor], None]) -> None:
+        """Run a forward pass without dropout and hand every partition's logits to `consume`."""
+        self.epoch += 1
+        training, self.schedule = self.schedule, self._prediction
+        try:
+            for _, layer in self.schedule.passes:
+                self._forward(layer, None, consume=consume if layer == self.layers.num_layers else None)
+        finally:
+            self.schedule = training
 
     def close(self) -> None:
         """Free what the passes hold."""
@@ -102,7 +113,10 @@ class Passes:
         order = self.schedule.order(direction, layer)
         return [(step, j) for step, j in enumerate(order) if self.graph.rows(j)]
 
-    def _forward(self, layer: int, dropout: DropoutStream | None, *, keep_for_backward: bool) -> None:
+    def _forward(
+        self, layer: int, dropout: DropoutStream | None, consume: Callable[[int, Tensor], None] | None = None
+    ) -> None:
+        snapshots = self._has_snapshots and self.schedule.training
         targets = self._targets("forward", layer)
         index = self._kind_index[layer - 1]
         for i, (step, j) in enumerate(targets):
@@ -111,14 +125,17 @@ class Passes:
                 block, boundary = self.topology.get(index, j, transpose=False)
                 gathered = self._gather(layer, j, boundary)
                 self._look_ahead(layer, targets, i, transpose=False, regathers=True)
-                if keep_for_backward and self.mode in ("hongtu", "snapshot"):
+                if snapshots:
                     self._keep_snapshot(layer, j, gathered)
                 with torch.no_grad():
                     out = self.layers.forward_layer(
                         layer - 1, gathered, block, vertices=self._vertices(j), dropout=dropout
                     )
                 del gathered, block, boundary
-                self._put_activation(layer, j, out)
+                if consume is None:
+                    self._put_activation(layer, j, out)
+                else:
+                    consume(j, out)
             self.topology.release(index, j)
         self._end_pass(layer)
 
@@ -131,7 +148,7 @@ class Passes:
             with self._working(layer, j):
                 block, boundary = self.topology.get(index, j, transpose=True)
                 grad_out, loss = self._output_gradient(layer, j)
-                regathers = not self._has_snapshot(layer)
+                regathers = not self._has_snapshots
                 gathered = (
                     self._gather(layer, j, boundary) if regathers else self._load_snapshot(layer, j)
                 )
@@ -158,7 +175,7 @@ class Passes:
         return total
 
     def _working(self, layer: int, part: int):  # type: ignore[no-untyped-def]  # a context manager of the budget
-        sizes = self.graph.sizes(self.layers.kinds[layer - 1])
+        sizes = self.graph.topology(self.layers.kinds[layer - 1])
         nbytes = self.layers.working_bytes(
             layer - 1, self.graph.rows(part), sizes.cols[part], sizes.edges[part], self._itemsize
         )
@@ -313,7 +330,8 @@ class Passes:
         while self._writing:
             self._writing.pop(0).free()
 
-    def _has_snapshot(self, layer: int) -> bool:
+    @property
+    def _has_snapshots(self) -> bool:
         return self.mode in ("hongtu", "snapshot")
 
     def _keep_snapshot(self, layer: int, part: int, gathered: Tensor) -> None:

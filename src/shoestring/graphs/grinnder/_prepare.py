@@ -20,13 +20,13 @@ from shoestring.core.errors import DataError, StorageError
 from shoestring.core.files import write_json_atomic
 from shoestring.graphs.convs import TopologyKind, prepare_topology
 from shoestring.graphs.csr import Block, Csr, Transposed, csr_from_edge_index
+from shoestring.graphs.grinnder._sizes import GraphSizes, TopologySizes, record_layout
 from shoestring.graphs.grinnder.config import Config
 from shoestring.storage import PAGE, round_up
 
 __all__ = ["GraphArrays", "PartBlock", "PreparedGraph", "cut_blocks", "graph_arrays", "write_graph"]
 
 _SCHEMA = 1
-_ALIGN = 64
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -138,36 +138,6 @@ def _transpose_arrays(block: PartBlock) -> list[Tensor]:
     return [t.csr.indptr, t.csr.indices, last]
 
 
-def record_layout(shapes: Sequence[tuple[int, int]]) -> tuple[list[int], int]:
-    """Offsets and total bytes of a record of arrays with (numel, itemsize) `shapes`."""
-    offsets, end = [], 0
-    for numel, itemsize in shapes:
-        offsets.append(end)
-        end = round_up(end + numel * itemsize, _ALIGN)
-    return offsets, end
-
-
-@dataclass(frozen=True, slots=True)
-class TopologySizes:
-    """Sizes of one kind of topology, a number a partition."""
-
-    kind: TopologyKind
-    weighted: bool
-    cols: tuple[int, ...]
-    edges: tuple[int, ...]
-    sources: tuple[tuple[tuple[int, int], ...], ...]
-
-    def forward_shapes(self, part: int, rows: int, itemsize: int) -> list[tuple[int, int]]:
-        """(numel, itemsize) of indptr, indices, boundary[, values]."""
-        cols, edges = self.cols[part], self.edges[part]
-        values = [(edges, itemsize)] if self.weighted else []
-        return [(rows + 1, 8), (edges, 4), (cols - rows, 4), *values]
-
-    def transpose_shapes(self, part: int, itemsize: int) -> list[tuple[int, int]]:
-        """(numel, itemsize) of indptr, indices, values or order."""
-        cols, edges = self.cols[part], self.edges[part]
-        return [(cols + 1, 8), (edges, 4), (edges, itemsize if self.weighted else 8)]
-
 
 class PreparedGraph:
     """A partitioned graph on storage; what stays in memory are sizes, labels, masks and the vertex order.
@@ -203,16 +173,23 @@ class PreparedGraph:
         tensors = load_file(folder / "vertices.safetensors")
         self.perm, self.y = tensors["perm"], tensors["y"]
         self.train_mask, self.val_mask, self.test_mask = (tensors[f"{n}_mask"] for n in ("train", "val", "test"))
-        self._sizes = {
+        topologies = {
             t["kind"]: TopologySizes(
-                t["kind"],
-                t["weighted"],
-                tuple(t["cols"]),
-                tuple(t["edges"]),
-                tuple(tuple((int(q), int(c)) for q, c in s) for s in t["sources"]),
+                weighted=t["weighted"],
+                cols=tuple(t["cols"]),
+                edges=tuple(t["edges"]),
+                sources=tuple(tuple((int(q), int(c)) for q, c in s) for s in t["sources"]),
             )
             for t in info["topologies"]
         }
+        parts = (self.perm, self.y, self.train_mask, self.val_mask, self.test_mask)
+        self.sizes = GraphSizes(
+            ptr=self.ptr,
+            itemsize=self.dtype.itemsize,
+            topologies=topologies,
+            resident_bytes=sum(t.numel() * t.element_size() for t in parts),
+        )
+        self.num_train = int(self.train_mask.sum())
 
     @property
     def num_nodes(self) -> int:
@@ -225,11 +202,6 @@ class PreparedGraph:
         return len(self.ptr) - 1
 
     @property
-    def num_train(self) -> int:
-        """Number of training vertices."""
-        return int(self.train_mask.sum())
-
-    @property
     def dtype(self) -> torch.dtype:
         """Type of the features."""
         return DTYPES[self.dtype_name]
@@ -237,32 +209,20 @@ class PreparedGraph:
     @property
     def kinds(self) -> tuple[TopologyKind, ...]:
         """Kinds of topology on storage."""
-        return tuple(self._sizes)
-
-    @property
-    def resident_bytes(self) -> int:
-        """Bytes of what stays in host memory."""
-        parts = (self.perm, self.y, self.train_mask, self.val_mask, self.test_mask)
-        return sum(t.numel() * t.element_size() for t in parts)
+        return tuple(self.sizes.topologies)
 
     def rows(self, part: int) -> int:
         """n_j."""
         return self.ptr[part + 1] - self.ptr[part]
 
-    def sizes(self, kind: TopologyKind) -> TopologySizes:
+    def topology(self, kind: TopologyKind) -> TopologySizes:
         """Return the sizes of a kind of topology."""
-        if kind not in self._sizes:
+        if kind not in self.sizes.topologies:
             raise DataError(
-                f"the prepared graph in {self.folder} has topologies {', '.join(self._sizes)}, the model needs "
+                f"the prepared graph in {self.folder} has topologies {', '.join(self.kinds)}, the model needs "
                 f"{kind}; prepare it with this model"
             )
-        return self._sizes[kind]
-
-    def topology_bytes(self, kind: TopologyKind, part: int) -> tuple[int, int]:
-        """Bytes of the forward and of the transposed record of a partition."""
-        s, itemsize = self.sizes(kind), self.dtype.itemsize
-        forward = record_layout(s.forward_shapes(part, self.rows(part), itemsize))[1]
-        return forward, record_layout(s.transpose_shapes(part, itemsize))[1]
+        return self.sizes.topologies[kind]
 
     def feature_bytes(self) -> list[int]:
         """Bytes of every partition's features."""
@@ -272,7 +232,7 @@ class PreparedGraph:
         self, kind: TopologyKind, part: int, forward: Tensor, transpose: Tensor | None
     ) -> tuple[Block, Tensor]:
         """View records (uint8) as a block and its boundary rows; nothing is copied."""
-        s, itemsize = self.sizes(kind), self.dtype.itemsize
+        s, itemsize = self.topology(kind), self.dtype.itemsize
         rows = self.rows(part)
         types = [torch.int64, torch.int32, torch.int32, self.dtype]
         views = _views(forward, s.forward_shapes(part, rows, itemsize), types)

@@ -19,17 +19,21 @@ class Schedule:
     layer is fused), then backward L .. 1.
     """
 
-    def __init__(self, graph: PreparedGraph, model: Layers, config: Config, mode: Mode) -> None:
+    def __init__(
+        self, graph: PreparedGraph, model: Layers, config: Config, mode: Mode, *, training: bool = True
+    ) -> None:
+        self.training = training
         self.num_layers = model.num_layers
         self.parts = graph.num_parts
         self.fused = config.fuse_last and mode in ("grinnder", "regather")
         self.sources: list[list[tuple[tuple[int, int], ...]]] = [
-            list(graph.sizes(kind).sources) for kind in model.kinds
+            list(graph.topology(kind).sources) for kind in model.kinds
         ]
         self._orders = [self._order(graph, config, l) for l in range(self.num_layers)]
-        last = self.num_layers - 1 if self.fused else self.num_layers
+        last = self.num_layers - 1 if self.fused and training else self.num_layers
         self.passes: list[tuple[str, int]] = [("forward", l) for l in range(1, last + 1)]
-        self.passes += [("backward", l) for l in range(self.num_layers, 0, -1)]
+        if training:
+            self.passes += [("backward", l) for l in range(self.num_layers, 0, -1)]
         self.length = len(self.passes) * self.parts
         self.now = 0
         self.needed_now: set[Key] = set()
@@ -78,7 +82,7 @@ class Schedule:
                         self._use("act", layer - 1, q, at)
                     if direction == "backward" and layer > 1:
                         self._use("grad", layer - 1, q, at)
-                if mode == "hongtu":
+                if mode == "hongtu" and self.training:
                     self._use("snapshot", layer, j, at)
                 if direction == "backward":
                     kind = "act" if layer == self.num_layers else "grad"

@@ -50,7 +50,7 @@ class Staging:
         """Give buffer and bytes back."""
         self.wait()
         del self.data
-        self.buffer.close()
+        self.buffer.release()
         self._reservation.release()
 
 
@@ -92,7 +92,7 @@ class Tiers:
         graph = self.graph
         self.files.attach("act", 0, graph.folder / "features.bin", graph.feature_bytes())
         for i, kind in enumerate(graph.kinds):
-            sizes = [graph.topology_bytes(kind, j) for j in range(graph.num_parts)]
+            sizes = [graph.sizes.topology_bytes(kind, j) for j in range(graph.num_parts)]
             self.files.attach("topology", i, graph.folder / f"topology-{i}.bin", [s[0] for s in sizes])
             self.files.attach("transpose", i, graph.folder / f"transpose-{i}.bin", [s[1] for s in sizes])
 
