@@ -38,10 +38,10 @@ check: $(VENV)/dev.stamp
 
 # The C++ tests under sanitizers: all of them with address and undefined behaviour, then the thread pool with data races.
 native-test: $(VENV)/dev.stamp
-	$(CMAKE) -S . -B build/asan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSHOESTRING_PYTHON=OFF -DSHOESTRING_TESTS=ON -DSHOESTRING_WERROR=ON -DSHOESTRING_SANITIZE=address,undefined
+	$(CMAKE) -S . -B build/asan -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS="-O1 -g1" -DSHOESTRING_PYTHON=OFF -DSHOESTRING_TESTS=ON -DSHOESTRING_WERROR=ON -DSHOESTRING_SANITIZE=address,undefined
 	$(CMAKE) --build build/asan -j $(JOBS)
 	$(dir $(CMAKE))ctest --test-dir build/asan --output-on-failure -j $(JOBS)
-	$(CMAKE) -S . -B build/tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSHOESTRING_PYTHON=OFF -DSHOESTRING_TESTS=ON -DSHOESTRING_WERROR=ON -DSHOESTRING_LIBURING=OFF -DSHOESTRING_SANITIZE=thread
+	$(CMAKE) -S . -B build/tsan -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS="-O1 -g1" -DSHOESTRING_PYTHON=OFF -DSHOESTRING_TESTS=ON -DSHOESTRING_WERROR=ON -DSHOESTRING_LIBURING=OFF -DSHOESTRING_SANITIZE=thread
 	$(CMAKE) --build build/tsan -j $(JOBS)
 	$(dir $(CMAKE))ctest --test-dir build/tsan --output-on-failure -j $(JOBS)
 

@@ -30,6 +30,7 @@ Engine::~Engine() {
   while (!wait_idle(std::chrono::milliseconds(1000))) {
   }
   backend_.reset();
+  ledger_->unread.clear();  // they hold the ledger, as it holds them
 }
 
 Result<std::unique_ptr<Engine>> Engine::make(const EngineOptions& options) {

@@ -7,6 +7,7 @@
 namespace shoestring::io {
 namespace {
 
+constexpr std::int64_t kSector = 512;
 constexpr unsigned kMaxInterruptions = 10000;  // EINTR and EAGAIN of one piece
 constexpr unsigned kMaxStalls = 16;            // answers without progress
 
@@ -73,7 +74,14 @@ bool Operation::settle(Piece& piece, std::int64_t answer) noexcept {
     auto& counter = spec_.write ? ledger_->bytes_written : ledger_->bytes_read;
     counter.fetch_add(static_cast<std::uint64_t>(answer), std::memory_order_relaxed);
     std::uint64_t reached = piece.done + static_cast<std::uint64_t>(answer);
-    if (reached < piece.need && spec_.file->direct()) reached = round_down(reached);
+    if (reached < piece.need && spec_.file->direct()) {
+      if (!spec_.write && answer % kSector != 0) {  // only the end of a file cuts a direct read inside a sector
+        fail(ENODATA, piece.offset + reached);
+        drop_one();
+        return false;
+      }
+      reached = round_down(reached);
+    }
     if (reached > piece.done) piece.stalls = 0;
     piece.done = reached;
     if (piece.done >= piece.need) {
