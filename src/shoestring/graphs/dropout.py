@@ -33,8 +33,8 @@ def dropout_rows(x_RD: Tensor, p: float, key: int, vertices: Tensor) -> Tensor:
     key : int
         From `dropout_key`.
     vertices : Tensor
-        int64, (R,): the global id of every row. Whether value (r, d) is kept depends on the key, the id and d,
-        on nothing else.
+        int64, (R,): the global id of every row. Whether value (r, d) is kept depends on the key, the id and
+        d, on nothing else.
 
     Returns
     -------

@@ -192,8 +192,8 @@ class LayerStack:
     def __init__(self, model: nn.Module) -> None:
         if type(model) not in (GnnStack, GCN, GraphSAGE, GAT):
             raise UnsupportedModelError(
-                f"{type(model).__name__} cannot be split into layers; give shoestring's build_gnn(...), PyG's "
-                "GCN, GraphSAGE or GAT model, or write it as a layer-wise module"
+                f"{type(model).__name__} cannot be split into layers; give build_gnn(...) of shoestring, "
+                "PyG's GCN, GraphSAGE or GAT model, or write it as a layer-wise module"
             )
         self.model = model
         stack = cast("GnnStack", model)
@@ -283,8 +283,9 @@ def _check_norm(norm: nn.Module, name: str) -> None:
         return
     detail = "(mode='graph')" if type(norm) is LayerNorm else ""
     raise UnsupportedModelError(
-        f"{name} is a {type(norm).__name__}{detail}, which needs statistics of all vertices at once; use a "
-        "layer norm of every vertex (torch.nn.LayerNorm; in PyG norm='layer_norm', norm_kwargs={'mode': 'node'})"
+        f"{name} is a {type(norm).__name__}{detail}, which needs statistics of all vertices at once; use "
+        "a layer norm of every vertex (torch.nn.LayerNorm; in PyG norm='layer_norm', "
+        "norm_kwargs={'mode': 'node'})"
     )
 
 
