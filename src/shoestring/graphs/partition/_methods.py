@@ -41,26 +41,28 @@ def partition(  # noqa: PLR0913  # options of the methods, all with defaults
     Parameters
     ----------
     graph : Csr or Tensor
-        In-edges of every vertex, or a PyG ``edge_index``, int64 (2, E). Duplicate edges count as often as they
-        stand there; self-loops hold a vertex where it is. The propagations look at in-neighbours, since these are
-        what a part reads; METIS gets the graph with both directions.
+        In-edges of every vertex, or a PyG ``edge_index``, int64 (2, E). Duplicate edges count as often as
+        they stand there; self-loops hold a vertex where it is. The propagations look at in-neighbours, since
+        these are what a part reads; METIS gets the graph with both directions.
     parts : int
         1 .. 65,535; with more parts than vertices some stay empty.
     method : {"switching", "spinner", "random", "metis"}
         ``switching``: label propagation in which the candidates of a part move in groups that share a second
-        preference, the largest first, until the part is full. ``spinner``: the same score, every candidate moves
-        with probability room / candidates. ``random``: balanced, ignores the edges. ``metis``: multilevel.
+        preference, the largest first, until the part is full. ``spinner``: the same score, every candidate
+        moves with probability room / candidates. ``random``: balanced, ignores the edges. ``metis``:
+        multilevel.
     seed : int
         Of all random draws; the same seed gives the same parts for every number of threads.
     num_nodes : int, optional
         Number of vertices, when `graph` is an edge_index with isolated vertices at its end.
     init : {"bfs", "random"}, optional
-        Start of the propagations: equal chunks of a breadth-first order, or balanced random labels (the paper's).
-        Default ``bfs`` for switching, ``random`` for spinner.
+        Start of the propagations: equal chunks of a breadth-first order, or balanced random labels (the
+        paper's). Default ``bfs`` for switching, ``random`` for spinner.
     capacity : float
         Largest part over the mean, of the propagations; at least 1.
     max_iterations : int
-        Of the propagations, at least 1; they stop before when the total score gained less than 0.001 five times.
+        Of the propagations, at least 1; they stop before when the total score gained less than 0.001 five
+        times in a row, or nothing moved.
     group_by_second : bool
         False switches the groups off: candidates move by vertex id.
     objective : {"cut", "vol"}
@@ -86,13 +88,13 @@ def partition(  # noqa: PLR0913  # options of the methods, all with defaults
 
     Notes
     -----
-    The propagations take O(E) an iteration and 24 bytes a vertex beyond the graph; METIS keeps every level of its
-    coarsening, several times the graph.
+    The propagations take O(E) an iteration and 24 bytes a vertex beyond the graph; METIS keeps every level
+    of its coarsening, several times the graph.
 
     References
     ----------
-    GriNNder, appendix on switching-aware partitioning; Martella et al., "Spinner", ICDE 2017; Karypis and Kumar,
-    "METIS", 1998. The breadth-first start is ours.
+    GriNNder, appendix on switching-aware partitioning; Martella et al., "Spinner", ICDE 2017; Karypis and
+    Kumar, "METIS", 1998. The breadth-first start is ours.
     """
     csr = graph if isinstance(graph, Csr) else csr_from_edge_index(graph, _num_nodes(graph, num_nodes))
     if csr.num_rows != csr.num_cols:
@@ -132,7 +134,7 @@ def _num_nodes(edge_index: Tensor, num_nodes: int | None) -> int:
     return int(edge_index.max()) + 1 if edge_index.numel() else 0
 
 
-def _check(  # noqa: PLR0913, PLR0917  # one parameter an option
+def _check(
     parts: int,
     method: str,
     init: str | None,
