@@ -1,0 +1,29 @@
+"""GraNNDis: distributed GNN training that knows which links are slow (PACT 2024)."""
+
+from shoestring.graphs.granndis._models import GraphModel
+from shoestring.graphs.granndis._plan import Candidate, Plan, plan
+from shoestring.graphs.granndis._run import TrainingRun, train, train_rank
+from shoestring.graphs.granndis.config import (
+    CooperativeConfig,
+    GranndisConfig,
+    HaloConfig,
+    ModelConfig,
+    PlanConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "Candidate",
+    "CooperativeConfig",
+    "GranndisConfig",
+    "GraphModel",
+    "HaloConfig",
+    "ModelConfig",
+    "Plan",
+    "PlanConfig",
+    "TrainingConfig",
+    "TrainingRun",
+    "plan",
+    "train",
+    "train_rank",
+]
