@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 #include <thread>
+#include <utility>
 
 namespace shoestring::graph {
 namespace {
@@ -137,7 +138,7 @@ class Propagation {
     Best best;
     for (const auto j : touched) {
       const auto at = static_cast<std::size_t>(j);
-      best.offer(j, count[at] * share - loads_.penalty[at], own);
+      best.offer(j, count[at] * share - loads_.penalty[at]);
     }
     // Of the parts without a neighbour, the least loaded two can matter.
     std::int32_t spare = 0;
@@ -145,7 +146,7 @@ class Propagation {
       const auto j = loads_.by_load[k];
       const auto at = static_cast<std::size_t>(j);
       if (count[at] == 0) {
-        best.offer(j, -loads_.penalty[at], own);
+        best.offer(j, -loads_.penalty[at]);
         ++spare;
       }
     }
@@ -155,24 +156,18 @@ class Propagation {
     return own_score;
   }
 
-  // The two best parts; at equal scores the vertex's own part, then the smaller id.
+  // The two best parts; at equal scores the smaller id.
   struct Best {
     std::int32_t first = -1;
     std::int32_t second = -1;
     double first_score = -std::numeric_limits<double>::infinity();
     double second_score = -std::numeric_limits<double>::infinity();
 
-    static bool beats(std::int32_t a, double a_score, std::int32_t b, double b_score, std::int32_t own) noexcept {
-      if (b < 0 || a_score != b_score) return b < 0 || a_score > b_score;
-      return a == own || (b != own && a < b);
-    }
-    void offer(std::int32_t j, double score, std::int32_t own) noexcept {
-      if (beats(j, score, first, first_score, own)) {
-        second = first;
-        second_score = first_score;
-        first = j;
-        first_score = score;
-      } else if (beats(j, score, second, second_score, own)) {
+    void offer(std::int32_t j, double score) noexcept {
+      if (score > first_score || (score == first_score && j < first)) {
+        second = std::exchange(first, j);
+        second_score = std::exchange(first_score, score);
+      } else if (score > second_score || (score == second_score && j < second)) {
         second = j;
         second_score = score;
       }
