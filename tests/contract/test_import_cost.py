@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "matplotlib", "jinja2", "sklearn", "onnx", "pandas", "ray", "mlflow")
+HEAVY = ("torch", "matplotlib", "jinja2", "sklearn", "onnx", "pandas", "ray", "mlflow", "torch_geometric")
 LOADED = f"import sys; print([m for m in {HEAVY} if m in sys.modules])"
 
 
@@ -17,7 +17,18 @@ def test_the_package_imports_nothing_heavy() -> None:
     assert run(f"import shoestring; shoestring.__version__; {LOADED}").strip() == "[]"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["verify", "--help"], ["quantize", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["list"],
+        ["verify", "--help"],
+        ["quantize", "--help"],
+        ["graph", "--help"],
+        ["graph", "train", "--help"],
+        ["graph", "partition", "--help"],
+    ],
+)
 def test_the_command_line_helps_without_loading_anything_heavy(arguments: list[str]) -> None:
     code = f"""
 from shoestring.cli import main

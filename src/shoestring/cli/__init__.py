@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from shoestring.cli import graph
 from shoestring.cli.lazy import lazy_verb
 from shoestring.core.errors import ShoestringError
 
@@ -29,6 +30,7 @@ for _name, _entry, _help in (
     ("quantize", "shoestring.cli.quantize:quantize", "Quantize a trained network, also without its data."),
 ):
     lazy_verb(app, _name, _entry, _help)
+app.add_typer(graph.app, name="graph")
 
 
 def _print_version(wanted: bool) -> None:

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from shoestring.cli.bar import progress_bar
 from shoestring.cli.console import note, print_json, results
 from shoestring.core.cards import all_cards
 from shoestring.core.config import apply_overrides, from_dict, read_toml, to_dict, to_toml
@@ -239,7 +238,7 @@ def _run(
     data = None if images is None else _load_images(images, job, shape, num_classes)
     checkpoint = _checkpoint_file(out, job)
     real = {} if data is None else {"images": data.train[0], "labels": data.train[1]}
-    with _progress() as report_progress:
+    with progress_bar() as report_progress:
         done = method.run(
             model,
             method.config,
@@ -389,22 +388,6 @@ def _importable_here() -> Iterator[None]:
     finally:
         if here in sys.path:
             sys.path.remove(here)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[float, str], None]]:
-    """Show a bar on stderr, on a terminal only."""
-    console = Console(stderr=True)
-    hidden = not console.is_terminal or os.environ.get("SHOESTRING_PROGRESS", "1") == "0"
-    columns = (
-        TextColumn("{task.percentage:>3.0f}%"),
-        BarColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=console, disable=hidden, transient=True) as bar:
-        task = bar.add_task("starting", total=1.0)
-        yield lambda fraction, word: bar.update(task, completed=fraction, description=word)
 
 
 # the report

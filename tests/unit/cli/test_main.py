@@ -9,7 +9,7 @@ import pytest
 from shoestring.cli import main
 from shoestring.core.errors import ConfigError
 
-VERBS = ("list", "show", "verify", "scoreboard", "quantize")
+VERBS = ("list", "show", "verify", "scoreboard", "quantize", "graph")
 HEAVY = (
     "torch",
     "matplotlib",
@@ -18,6 +18,7 @@ HEAVY = (
     "rich.console",
     "shoestring.evidence",
     "shoestring.cli.quantize",
+    "shoestring.cli.graph_train",
 )
 
 
@@ -59,6 +60,16 @@ def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFi
     out = capsys.readouterr().out
     assert f"Usage: shoestring {verb}" in out
     assert f"Example: shoestring {verb}" in out
+
+
+@pytest.mark.parametrize("verb", ["train", "partition"])
+def test_every_verb_of_a_group_has_help_with_an_example(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["graph", verb, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert f"Usage: shoestring graph {verb}" in out
+    assert f"Example: shoestring graph {verb}" in out
 
 
 def test_listing_systems_does_not_import_them() -> None:
