@@ -200,10 +200,13 @@ def _metis(csr: Csr, parts: int, seed: int, objective: str, vertex_weights: Tens
 
 def _both_directions(csr: Csr) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Neighbours in either direction, each once, without self-loops: what METIS takes."""
-    rows, cols = csr.row_ids().long(), csr.indices.long()
-    keep = rows != cols
-    low, high = torch.minimum(rows, cols)[keep], torch.maximum(rows, cols)[keep]
-    pairs = torch.unique(low * csr.num_cols + high)
-    low, high = pairs // csr.num_cols, pairs % csr.num_cols
-    both = csr_from_edge_index(torch.stack([torch.cat([low, high]), torch.cat([high, low])]), csr.num_rows)
-    return both.indptr.to(torch.int32).numpy(), both.indices.numpy()
+    sparse = optional("scipy.sparse", extra="graphs")
+    marks = np.ones(csr.num_edges, dtype=bool)  # of bools, a sum is an or: duplicates stay one
+    shape = (csr.num_rows, csr.num_rows)
+    one_way = sparse.csr_matrix((marks, csr.indices.numpy(), csr.indptr.numpy()), shape=shape)
+    both = (one_way + one_way.T).tocsr()
+    del one_way, marks
+    both.sum_duplicates()
+    both.setdiag(False)
+    both.eliminate_zeros()
+    return both.indptr.astype(np.int32), both.indices.astype(np.int32)
