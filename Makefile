@@ -6,9 +6,6 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-# What decides the compiled module; an editable install is built again when it changes.
-NATIVE := CMakeLists.txt $(shell find native -name '*.cpp' -o -name '*.hpp' | grep -v native/tests)
-
 # What an installation is made from: it is built again when one of these changes.
 NATIVE := CMakeLists.txt $(wildcard native/bind/* native/include/shoestring/*/* native/src/*/*)
 CMAKE := $(shell command -v cmake || echo $(BIN)/cmake)
