@@ -26,6 +26,7 @@ def test_the_package_imports_nothing_heavy() -> None:
         ["quantize", "--help"],
         ["graph", "--help"],
         ["graph", "train", "--help"],
+        ["graph", "plan", "--help"],
         ["graph", "partition", "--help"],
     ],
 )

@@ -16,6 +16,7 @@ app = typer.Typer(
 )
 for _name, _entry, _help in (
     ("train", "shoestring.cli.graph_train:train", "Train a GCN, GraphSAGE or GAT on your graph."),
+    ("plan", "shoestring.cli.graph_plan:plan", "Predict bytes, time and least budgets of every mode."),
     ("partition", "shoestring.cli.graph_partition:partition", "Cut a graph into parts."),
 ):
     lazy_verb(app, _name, _entry, _help)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args
 
@@ -65,8 +65,8 @@ class System(Protocol):
         """Work as a rank above 0 that torchrun started."""
         ...
 
-    def plan(self, data: "Data", job: GraphJob, storage: Path) -> list[dict[str, Any]]:
-        """Predict every mode without training; JSON values with one row a mode."""
+    def plan(self, data: "Data", job: GraphJob, storage: Path, report: Report) -> list[dict[str, Any]]:
+        """Predict every mode without training; JSON values, one row a mode."""
         ...
 
 
@@ -144,8 +144,17 @@ class _Grinnder:
         del data, job, checkpoints
         raise ConfigError("grinnder trains in one process; start it without torchrun")
 
-    def plan(self, data: "Data", job: GraphJob, storage: Path) -> list[dict[str, Any]]:
-        raise NotImplementedError
+    def plan(self, data: "Data", job: GraphJob, storage: Path, report: Report) -> list[dict[str, Any]]:
+        from shoestring.graphs import grinnder
+
+        config = self._config(job, storage)
+        model = build_model(job.model, data, job.seed, config.dtype)
+        rows = []
+        for i, mode in enumerate(self.modes):
+            report(i / len(self.modes), f"rehearsing {mode}")
+            (made,) = grinnder.plan(data, model, config, [cast("Mode", mode)])
+            rows.append(_plain(made))
+        return rows
 
     def _config(self, job: GraphJob, storage: Path) -> Any:
         from shoestring.graphs import grinnder
@@ -201,8 +210,12 @@ class _Granndis:
 
         granndis.train_rank(data, self._config(job), checkpoint=checkpoints / "run.safetensors")
 
-    def plan(self, data: "Data", job: GraphJob, storage: Path) -> list[dict[str, Any]]:
-        raise NotImplementedError
+    def plan(self, data: "Data", job: GraphJob, storage: Path, report: Report) -> list[dict[str, Any]]:
+        from shoestring.graphs import granndis
+
+        del storage
+        report(0.0, "sizing every mode")
+        return [_plain(made) for made in granndis.plan_modes(data, self._config(job))]
 
     @staticmethod
     def _record(run: "TrainingRun", recorder: Recorder) -> None:
@@ -303,6 +316,11 @@ def _logits(run: "TrainingRun", data: "Data", config: Any) -> "Tensor":
     with torch.inference_mode():
         logits: Tensor = model.eval()(source.x, source.edge_index)
     return logits
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    """Return a dataclass of scalars as a dict."""
+    return {f.name: getattr(row, f.name) for f in fields(row)}
 
 
 def _options(kind: type[Any], values: Mapping[str, Any], system: str) -> Any:

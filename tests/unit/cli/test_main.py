@@ -62,7 +62,7 @@ def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFi
     assert f"Example: shoestring {verb}" in out
 
 
-@pytest.mark.parametrize("verb", ["train", "partition"])
+@pytest.mark.parametrize("verb", ["train", "plan", "partition"])
 def test_every_verb_of_a_group_has_help_with_an_example(
     verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
