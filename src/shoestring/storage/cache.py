@@ -26,9 +26,11 @@ class Entry:
         uint8, (bytes of the partition,): a view of the aligned buffer.
     dirty : bool
         Whether storage lacks this content.
+    fresh : bool
+        Whether it was read from storage and not used since.
     """
 
-    __slots__ = ("_reservation", "buffer", "data", "dirty", "key", "pending", "pins", "tick", "version")
+    __slots__ = ("_reservation", "buffer", "data", "dirty", "fresh", "key", "pending", "pins", "tick", "version")
 
     def __init__(self, key: Key, version: int, buffer: Buffer, nbytes: int, reservation: Reservation) -> None:
         self.key = key
@@ -36,6 +38,7 @@ class Entry:
         self.buffer = buffer
         self.data: Tensor = torch.from_numpy(buffer.array)[:nbytes]
         self.dirty = False
+        self.fresh = False
         self.pins = 0
         self.tick = 0
         self.pending: Transfer | None = None
@@ -68,10 +71,13 @@ class PartitionCache:
     budget : Budget
         Of the host tier; every entry is reserved in it.
     policy : {"lru", "min"}
-        Victim: the least recently used entry, or the one whose next use lies farthest ahead.
+        Victim: the least recently used entry, or the one whose next use lies farthest ahead (a dirty one,
+        which costs a write besides the read, only if its use lies twice as far).
     next_use : callable
         Position of the next use of a key, `DEAD` when there is none. Dead entries are dropped
         unwritten, whatever the policy.
+    now : callable
+        The position that `next_use` counts from.
     whole_layers : bool
         Evict all partitions of the least recently used layer together.
     """
@@ -83,12 +89,14 @@ class PartitionCache:
         *,
         policy: CachePolicy = "lru",
         next_use: Callable[[Key], int],
+        now: Callable[[], int] = lambda: 0,
         whole_layers: bool = False,
     ) -> None:
         self._files = files
         self._budget = budget
         self._policy = policy
         self._next_use = next_use
+        self._now = now
         self._whole_layers = whole_layers
         self._entries: dict[Key, Entry] = {}
         self._leaving: list[Entry] = []
@@ -111,10 +119,10 @@ class PartitionCache:
             If storage holds another version.
         """
         entry = self._entries.get(key)
-        if entry is not None and entry.version != version:
-            raise AssertionError(f"{key} is cached as version {entry.version}, {version} was wanted")
         if entry is None:
             entry = self._load(key, version, what)
+        assert entry.version == version, f"{key} is cached as version {entry.version}, not {version}"
+        self._count(entry, what)
         self._touch(entry)
         entry.pins += 1
         entry.wait()
@@ -209,6 +217,16 @@ class PartitionCache:
                 )
             self._evict(victim)
 
+    def _count(self, entry: Entry, what: str) -> None:
+        """Count a demand of activations as hit or miss; the first use of a prefetched entry is a miss."""
+        ledger = self._files.ledger
+        if what == "act":
+            ledger.hits += not entry.fresh
+            ledger.misses += entry.fresh
+            ledger.hit_bytes += 0 if entry.fresh else entry.data.numel()
+            ledger.miss_bytes += entry.data.numel() if entry.fresh else 0
+        entry.fresh = False
+
     def _touch(self, entry: Entry) -> None:
         self._clock += 1
         entry.tick = self._clock
@@ -218,6 +236,7 @@ class PartitionCache:
             self._reap(wait=True)  # a read must not overtake the write of the same partition
         entry = self._allocate(key, version)
         self._touch(entry)
+        entry.fresh = True
         entry.pending = self._files.read(
             key, entry.buffer, version=version, link="host-storage", what=what
         )
@@ -236,7 +255,7 @@ class PartitionCache:
     def _victim(self, live_after: int) -> Entry | None:
         """Pick what to evict; with `live_after` >= 0 only entries used later than that (or never)."""
         best: Entry | None = None
-        best_rank: tuple[int, int, int] | None = None
+        best_rank: tuple[float, int, int] | None = None
         layers = self._layer_ticks() if self._whole_layers else None
         for entry in self._entries.values():
             if entry.pins:
@@ -247,11 +266,14 @@ class PartitionCache:
             if use >= DEAD:
                 return entry
             tick = entry.tick if layers is None else layers[entry.key.kind, entry.key.layer]
-            first = -use if self._policy == "min" else 0
-            rank = (first, tick, entry.tick)
+            rank = (self._loss(entry, use) if self._policy == "min" else 0.0, tick, entry.tick)
             if best_rank is None or rank < best_rank:
                 best, best_rank = entry, rank
         return best
+
+    def _loss(self, entry: Entry, use: int) -> float:
+        """Transfers that an eviction costs over the time it frees memory: a dirty entry is written and read."""
+        return (2.0 if entry.dirty else 1.0) / max(use - self._now(), 1)
 
     def _layer_ticks(self) -> dict[tuple[str, int], int]:
         ticks: dict[tuple[str, int], int] = {}

@@ -166,6 +166,24 @@ class PartitionFiles:
         self.ledger.add(link, "store", layer=key.layer, what=what, num_bytes=round_up(nbytes))
         return self.engine.write(slots.file, int(slots.offsets[key.part]), buffer, nbytes)
 
+    def write_piece(
+        self, key: Key, start: int, buffer: Buffer, nbytes: int, *, version: int, link: Link, what: str
+    ) -> Transfer:
+        """Start writing `nbytes` of a partition from its byte `start` (page-aligned) on."""
+        slots = self._slots[key.kind, key.layer]
+        slots.versions[key.part] = version
+        self.ledger.add(link, "store", layer=key.layer, what=what, num_bytes=round_up(nbytes))
+        return self.engine.write(slots.file, int(slots.offsets[key.part]) + start, buffer, nbytes)
+
+    def read_piece(
+        self, key: Key, start: int, buffer: Buffer, nbytes: int, *, version: int, link: Link, what: str
+    ) -> Transfer:
+        """Start reading `nbytes` of a partition from its byte `start` (page-aligned) on."""
+        slots = self._slots[key.kind, key.layer]
+        self._check(slots, key, version)
+        self.ledger.add(link, "load", layer=key.layer, what=what, num_bytes=round_up(nbytes))
+        return self.engine.read(slots.file, int(slots.offsets[key.part]) + start, buffer, nbytes)
+
     def close(self) -> None:
         """Close all files; they stay on storage."""
         for slots in self._slots.values():

@@ -7,7 +7,7 @@ from torch import nn
 from shoestring.graphs.grinnder._models import Layers
 from shoestring.graphs.grinnder._sizes import GraphSizes
 from shoestring.graphs.grinnder.config import CacheMode, Config, Mode
-from shoestring.storage import BudgetExceeded, format_bytes, round_up
+from shoestring.storage import PAGE, BudgetExceeded, format_bytes, round_up
 
 __all__ = ["Needs", "Placement", "model_bytes", "needs_of", "place"]
 
@@ -44,12 +44,21 @@ class Needs:
     """Largest thing in the host cache."""
     largest_layers: int
     """Largest layer of activations and largest layer of gradients."""
+    must_reside: bool = False
+    """Whether the mode keeps references to the topology (plain)."""
 
     @property
     def device_minimum(self) -> int:
         """Least device budget."""
         return (
-            self.model + self.working + self.staging + min(self.streamed_topology, self.resident_topology)
+            self.model
+            + self.working
+            + self.staging
+            + (
+                self.resident_topology
+                if self.must_reside
+                else min(self.streamed_topology, self.resident_topology)
+            )
         )
 
     @property
@@ -83,7 +92,10 @@ def needs_of(graph: GraphSizes, layers: Layers, config: Config, mode: Mode) -> N
     pairs = {k: [tuple(map(round_up, graph.topology_bytes(k, j))) for j in parts] for k in used}
     whole = [sum(p) for rows in pairs.values() for p in rows]
     if mode == "hongtu":
-        entry = max(entry, snapshot)
+        entry = max(entry, min(snapshot, 64 * PAGE))  # a larger one goes to storage piece by piece
+    if mode == "plain":
+        # Everything that autograd saves of one (layer, partition) is staged there, each tensor in whole pages.
+        entry += working + 32 * PAGE
     staging = 3 * (snapshot if mode == "snapshot" else act)
     layer_bytes = [sum(round_up(graph.rows(j) * w * size) for j in parts) for w in widths]
     hidden = layer_bytes[1:-1] or [0]
@@ -96,6 +108,7 @@ def needs_of(graph: GraphSizes, layers: Layers, config: Config, mode: Mode) -> N
         host_resident=graph.resident_bytes,
         largest_entry=entry,
         largest_layers=max(layer_bytes) + max(hidden),
+        must_reside=mode == "plain",
     )
 
 
@@ -113,7 +126,7 @@ def place(needs: Needs, config: Config) -> Placement:
     least = base + needs.resident_topology if config.io.topology == "resident" else needs.device_minimum
     _check("device", "the largest (layer, partition)", least, device, _ADVICE_DEVICE)
     _check("host", "the largest partition of a layer", needs.host_minimum, host, _ADVICE_HOST)
-    if not resident and base + needs.streamed_topology > device:
+    if needs.must_reside or base + needs.streamed_topology > device:
         resident = True
     cache = config.cache
     if cache == "auto":

@@ -1,5 +1,6 @@
 """From a user's graph to a prepared one, and to a trained model."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,8 @@ from shoestring.graphs.partition import Partition, partition
 from shoestring.storage import BudgetExceeded, format_bytes
 
 __all__ = ["prepare", "train"]
+
+_MOST_PARTS = 65_535
 
 
 def prepare(data: Any, config: Config, model: nn.Module, *, mode: Mode = "grinnder") -> PreparedGraph:
@@ -63,12 +66,16 @@ def prepare(data: Any, config: Config, model: nn.Module, *, mode: Mode = "grinnd
     folder = config.storage / "prepared" / (name if config.parts == "auto" else f"{name}-p{config.parts}")
     if (folder / "graph.json").is_file():
         return PreparedGraph(folder)
-    cut = _search(arrays, base, layers, config, mode) if config.parts == "auto" else _cut(base, config, config.parts)
+    start = time.perf_counter()
+    if config.parts == "auto":
+        cut = _search(arrays, base, layers, config, mode)
+    else:
+        cut = _cut(base, config, config.parts)
     info = {
         "alpha": float(cut.alpha),
         "dependants": float(cut.dependants),
         "balance": float(cut.balance),
-        "seconds": float(cut.seconds),
+        "seconds": time.perf_counter() - start,
         "method": config.partitioner,
     }
     ptr = [int(v) for v in cut.ptr]
@@ -134,15 +141,16 @@ def _search(arrays: GraphArrays, base: Csr, layers: Layers, config: Config, mode
 def fitting_parts(needs: Callable[[int], Needs], num_nodes: int, config: Config) -> int:
     """Search the number of partitions; `needs` is called once for every number tried."""
     low, high, seen = 0, 1, []
+    most = max(1, min(num_nodes, _MOST_PARTS))
     while True:
         need = needs(high)
         if need.device_minimum <= config.device_bytes and need.host_minimum <= config.host_bytes:
             break
         seen.append(need)
         stuck = len(seen) > 3 and seen[-1].device_minimum > 0.95 * seen[-3].device_minimum
-        if high >= num_nodes or stuck:
+        if high >= most or stuck:
             _raise_minimum(seen, config)
-        low, high = high, min(2 * high, num_nodes)
+        low, high = high, min(2 * high, most)
     while high - low > max(1, high // 16):
         middle = (low + high) // 2
         need = needs(middle)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shoestring.graphs.csr import Block
 from shoestring.graphs.grinnder._budgets import Placement
 from shoestring.graphs.grinnder._models import Layers
 from shoestring.graphs.grinnder._schedule import Schedule
@@ -16,9 +17,12 @@ from shoestring.graphs.grinnder._tiers import Staging, Tiers, TopologyFeed
 from shoestring.graphs.grinnder.config import Mode
 from shoestring.graphs.grinnder.functional import sum_loss
 from shoestring.graphs.models import DropoutStream
-from shoestring.storage import FIXED, PAGE, Key, PartitionCache
+from shoestring.storage import FIXED, PAGE, Entry, Key, PartitionCache, Reservation, round_up
 
 __all__ = ["Passes"]
+
+_PIECE = 64 * PAGE
+"""Staging of a snapshot that is larger than the host budget, in bytes."""
 
 
 class Passes:
@@ -51,7 +55,8 @@ class Passes:
             tiers.host,
             policy=self.config.policy,
             next_use=lambda key: self.schedule.next_use(key),
-            whole_layers=placement.cache == "lru_layer",
+            now=lambda: self.schedule.now,
+            whole_layers=placement.cache == "lru_layer" and self.config.policy == "lru",
         )
         self.epoch = 0
         self._dtype = self.graph.dtype
@@ -127,10 +132,7 @@ class Passes:
                 self._look_ahead(layer, targets, i, transpose=False, regathers=True)
                 if snapshots:
                     self._keep_snapshot(layer, j, gathered)
-                with torch.no_grad():
-                    out = self.layers.forward_layer(
-                        layer - 1, gathered, block, vertices=self._vertices(j), dropout=dropout
-                    )
+                out = self._compute(layer, j, gathered, block, dropout)
                 del gathered, block, boundary
                 if consume is None:
                     self._put_activation(layer, j, out)
@@ -138,6 +140,19 @@ class Passes:
                     consume(j, out)
             self.topology.release(index, j)
         self._end_pass(layer)
+
+    def _compute(
+        self, layer: int, part: int, gathered: Tensor, block: Block, dropout: DropoutStream | None
+    ) -> Tensor:
+        """Compute a layer for one partition; nothing is kept for the backward pass."""
+        with torch.no_grad():
+            return self._layer(layer, part, gathered, block, dropout)
+
+    def _layer(
+        self, layer: int, part: int, gathered: Tensor, block: Block, dropout: DropoutStream | None
+    ) -> Tensor:
+        vertices = None if dropout is None else self._vertices(part)
+        return self.layers.forward_layer(layer - 1, gathered, block, vertices=vertices, dropout=dropout)
 
     def _backward(self, layer: int, dropout: DropoutStream | None) -> float:
         targets = self._targets("backward", layer)
@@ -155,9 +170,7 @@ class Passes:
                 self._look_ahead(layer, targets, i, transpose=True, regathers=regathers)
                 gathered.requires_grad_(layer > 1)
                 with torch.enable_grad():
-                    out = self.layers.forward_layer(
-                        layer - 1, gathered, block, vertices=self._vertices(j), dropout=dropout
-                    )
+                    out = self._layer(layer, j, gathered, block, dropout)
                     if grad_out is None:
                         out = self._loss(out, j)
                         loss = float(out.detach())
@@ -174,12 +187,12 @@ class Passes:
         self._end_pass(layer)
         return total
 
-    def _working(self, layer: int, part: int):  # type: ignore[no-untyped-def]  # a context manager of the budget
+    def _working(self, layer: int, part: int) -> Reservation:
         sizes = self.graph.topology(self.layers.kinds[layer - 1])
         nbytes = self.layers.working_bytes(
             layer - 1, self.graph.rows(part), sizes.cols[part], sizes.edges[part], self._itemsize
         )
-        return self.tiers.device.reserved(f"working memory of layer {layer}, partition {part}", nbytes)
+        return self.tiers.device.reserve(f"working memory of layer {layer}, partition {part}", nbytes)
 
     def _vertices(self, part: int) -> Tensor:
         return self.graph.perm[self.graph.ptr[part] : self.graph.ptr[part + 1]].long()
@@ -339,11 +352,14 @@ class Passes:
         if self.mode == "snapshot":
             self._write_from_device(key, gathered, what="snapshot")
             return
-        entry = self.cache.create(key, version=self.epoch)
-        entry.rows(gathered.shape[1], self._dtype).copy_(gathered)
         self.tiers.ledger.add(
             "device-host", "store", layer=layer, what="snapshot", num_bytes=gathered.numel() * self._itemsize
         )
+        if self._too_large(key):
+            self._piecewise(key, gathered, store=True)
+            return
+        entry = self.cache.create(key, version=self.epoch)
+        entry.rows(gathered.shape[1], self._dtype).copy_(gathered)
         self.cache.unpin(entry)
 
     def _load_snapshot(self, layer: int, part: int) -> Tensor:
@@ -357,12 +373,43 @@ class Passes:
             out = staging.data[:nbytes].view(self._dtype).view(-1, width).to(self.tiers.torch_device, copy=True)
             staging.free()
             return out
+        self.tiers.ledger.add("device-host", "load", layer=layer, what="snapshot", num_bytes=nbytes)
+        if self._too_large(key):
+            out = torch.empty(nbytes // self._itemsize, dtype=self._dtype).view(-1, width)
+            self._piecewise(key, out, store=False)
+            return out.to(self.tiers.torch_device)
         entry = self.cache.get(key, version=self.epoch, what="snapshot")
         out = entry.rows(width, self._dtype).to(self.tiers.torch_device, copy=True)
-        self.tiers.ledger.add("device-host", "load", layer=layer, what="snapshot", num_bytes=nbytes)
         self.cache.unpin(entry)
         self.cache.drop(key)
         return out
+
+    def _too_large(self, key: Key) -> bool:
+        """Whether a snapshot is larger than what the host can ever hold of it."""
+        resident = self.graph.sizes.resident_bytes
+        return self.tiers.files.nbytes(key) > max(0, self.config.host_bytes - resident) // 2
+
+    def _piecewise(self, key: Key, data: Tensor, *, store: bool) -> None:
+        """Move a snapshot between device and storage through one staging buffer of the host."""
+        step = _PIECE
+        raw = data.detach().cpu().contiguous().view(-1).view(torch.uint8)
+        step = min(step, round_up(raw.numel()))
+        self.cache.make_room(step, f"staging of {key}")
+        staging = Staging(self.tiers.engine, self.tiers.host, f"staging of {key}", step)
+        files = self.tiers.files
+        for start in range(0, raw.numel(), step):
+            size = min(step, raw.numel() - start)
+            if store:
+                staging.data[:size].copy_(raw[start : start + size])
+                files.write_piece(
+                    key, start, staging.buffer, size, version=self.epoch, link="host-storage", what="snapshot"
+                ).result()
+            else:
+                files.read_piece(
+                    key, start, staging.buffer, size, version=self.epoch, link="host-storage", what="snapshot"
+                ).result()
+                raw[start : start + size].copy_(staging.data[:size])
+        staging.free()
 
     # ---- gradients ----------------------------------------------------------------------------------------
 
@@ -403,7 +450,7 @@ class Passes:
         staging.free()
         return out
 
-    def _gradient_entry(self, layer: int, part: int):  # type: ignore[no-untyped-def]  # Entry
+    def _gradient_entry(self, layer: int, part: int) -> Entry:
         """Return the gradient buffer of a partition, pinned: zeros at its first use in the epoch."""
         key = Key("grad", layer, part)
         if key in self._started:

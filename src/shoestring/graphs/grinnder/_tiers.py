@@ -14,7 +14,10 @@ from shoestring.native.io import Buffer, Engine
 from shoestring.storage import FIXED, PAGE, Budget, Key, Ledger, PartitionFiles, Reservation, Transfer, round_up
 from shoestring.storage.scratch import Scratch
 
-__all__ = ["Staging", "Tiers", "open_engine"]
+__all__ = ["POOL_BYTES", "Staging", "Tiers", "TopologyFeed", "open_engine"]
+
+POOL_BYTES = 16 << 20
+"""Idle buffers that the engine keeps, at most: the one thing beyond the budgets, besides Python and torch."""
 
 
 def open_engine(config: Config) -> Engine:
@@ -25,6 +28,7 @@ def open_engine(config: Config) -> Engine:
         queue_depth=config.io.queue_depth,
         direct=direct,
         limit_bytes_per_s=config.io.limit_bytes_per_s or None,
+        pool_bytes=POOL_BYTES,
     )
 
 
@@ -69,7 +73,9 @@ class Tiers:
     Without a GPU the device tier is emulated: a byte budget over RAM, into which data are really copied.
     """
 
-    def __init__(self, graph: PreparedGraph, config: Config, device: torch.device) -> None:
+    def __init__(
+        self, graph: PreparedGraph, config: Config, device: torch.device, engine: Engine | None = None
+    ) -> None:
         if device.type not in ("cpu", "cuda"):
             raise ConfigError(f"device {device} is not supported; give cpu (an emulated tier) or cuda")
         self.graph = graph
@@ -79,7 +85,7 @@ class Tiers:
         self.host = Budget("host", config.host_bytes)
         self.ledger = Ledger()
         self.scratch = Scratch(config.storage / "scratch")
-        self.engine = open_engine(config)
+        self.engine = open_engine(config) if engine is None else engine
         self.files = PartitionFiles(self.engine, self.scratch.folder, self.ledger)
         self._attach()
 

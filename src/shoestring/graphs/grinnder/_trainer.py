@@ -17,6 +17,7 @@ from shoestring.graphs.grinnder._budgets import needs_of, place
 from shoestring.graphs.grinnder._checkpoint import load_checkpoint, save_checkpoint
 from shoestring.graphs.grinnder._models import as_layers
 from shoestring.graphs.grinnder._passes import Passes
+from shoestring.graphs.grinnder._plain import PlainPasses
 from shoestring.graphs.grinnder._prepare import PreparedGraph
 from shoestring.graphs.grinnder._tiers import Tiers
 from shoestring.graphs.grinnder.config import Config, Mode
@@ -97,6 +98,8 @@ class Trainer:
         mode: Mode = "grinnder",
         device: str | torch.device = "cpu",
     ) -> None:
+        if mode not in get_args(Mode):
+            raise ConfigError(f"mode={mode!r} is not one of {', '.join(get_args(Mode))}")
         self.graph = graph
         self.config = config
         self.mode: Mode = mode
@@ -112,7 +115,8 @@ class Trainer:
             self.tiers.device.reserve("weights, gradients and optimiser", self.needs.model),
             self.tiers.host.reserve("labels, masks and vertex order", self.needs.host_resident),
         ]
-        self.passes = Passes(self.tiers, self.layers, mode, self.placement)
+        passes = PlainPasses if mode == "plain" else Passes
+        self.passes = passes(self.tiers, self.layers, mode, self.placement)
 
     def loss_and_gradients(self, epoch: int = 0) -> float:
         """Compute the mean training loss and leave its gradients in the parameters, without a step.
