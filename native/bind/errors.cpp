@@ -1,5 +1,7 @@
 #include "errors.hpp"
 
+#include <nanobind/stl/string.h>
+
 namespace nb = nanobind;
 using shoestring::Error;
 using shoestring::ErrorKind;

@@ -1,9 +1,6 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
-#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/unique_ptr.h>
-#include <nanobind/stl/vector.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -63,6 +60,34 @@ class Buffer {
   void release() { block_.reset(); }
 };
 
+// A std::shared_ptr<File> that nanobind makes of an argument would hold the Python object, and let go of it in a thread of the
+// engine, which would then wait for the GIL. So the handle holds the pointer.
+class FileHandle {
+  std::shared_ptr<File> file_;
+
+ public:
+  explicit FileHandle(std::shared_ptr<File> file) : file_(std::move(file)) {}
+  const std::shared_ptr<File>& shared() const { return file_; }
+  File& operator*() const { return *file_; }
+  File* operator->() const { return file_.get(); }
+};
+
+// The engine's destructor waits for what is in flight, and must not keep other Python threads from running.
+class EngineHandle {
+  std::unique_ptr<Engine> engine_;
+
+ public:
+  explicit EngineHandle(const EngineOptions& options) : engine_(unwrap(Engine::make(options))) {}
+  EngineHandle(const EngineHandle&) = delete;
+  EngineHandle& operator=(const EngineHandle&) = delete;
+  ~EngineHandle() {
+    const nb::gil_scoped_release release;
+    engine_.reset();
+  }
+  Engine& operator*() const { return *engine_; }
+  Engine* operator->() const { return engine_.get(); }
+};
+
 class Future {
   std::shared_ptr<Operation> op_;
   pid_t owner_ = ::getpid();
@@ -84,54 +109,60 @@ class Future {
   }
 };
 
-nb::object open_file(Engine& engine, const nb::bytes& name, int mode, std::uint64_t size, int direct) {
+FileHandle open_file(const EngineHandle& engine, const nb::bytes& name, int mode, std::uint64_t size, int direct) {
   const std::string path(name.c_str(), name.size());
   auto opened = [&] {
     const nb::gil_scoped_release release;
-    return engine.open(path, static_cast<Mode>(mode), size, static_cast<Direct>(direct));
+    return engine->open(path, static_cast<Mode>(mode), size, static_cast<Direct>(direct));
   }();
-  return nb::cast(unwrap(std::move(opened)));
+  return FileHandle(unwrap(std::move(opened)));
 }
 
-void close_file(File& file) {
-  wait_interruptible([&](auto slice) { return file.wait_idle(slice); }, -1);
+void close_file(const FileHandle& file) {
+  wait_interruptible([&](auto slice) { return file->wait_idle(slice); }, -1);
   auto closed = [&] {
     const nb::gil_scoped_release release;
-    return file.close();
+    return file->close();
   }();
   unwrap(std::move(closed));
 }
 
-void sync_file(File& file) {
-  wait_interruptible([&](auto slice) { return file.wait_idle(slice); }, -1);
-  if (file.closed()) raise_error({shoestring::ErrorKind::config, 0, -1, "the file is closed. Open it again", file.path()});
+void sync_file(const FileHandle& file) {
+  wait_interruptible([&](auto slice) { return file->wait_idle(slice); }, -1);
+  if (file->closed()) raise_error({shoestring::ErrorKind::config, 0, -1, "the file is closed. Open it again", file->path()});
   auto synced = [&] {
     const nb::gil_scoped_release release;
-    return file.sync();
+    return file->sync();
   }();
   unwrap(std::move(synced));
 }
 
-Future read_pages(Engine& engine, const std::shared_ptr<File>& file, const Offsets& offsets, std::uint64_t page_bytes,
+Future read_pages(const EngineHandle& engine, const FileHandle& file, const Offsets& offsets, std::uint64_t page_bytes,
                   const Buffer& buffer, std::uint64_t at) {
   auto submitted = [&] {
     const std::shared_ptr<Block> block = buffer.block();
     const nb::gil_scoped_release release;
-    return engine.read_pages(file, std::span(offsets.data(), offsets.shape(0)), page_bytes, block, at);
+    return engine->read_pages(file.shared(), std::span(offsets.data(), offsets.shape(0)), page_bytes, block, at);
   }();
   return Future(unwrap(std::move(submitted)));
 }
 
-nb::list take_unread(Engine& engine, const std::shared_ptr<File>& file) {
+template <bool write>
+Future transfer(const EngineHandle& engine, const FileHandle& file, std::uint64_t offset, const Buffer& buffer, std::uint64_t nbytes,
+                std::uint64_t at) {
+  return Future(unwrap(engine->transfer(write, file.shared(), offset, buffer.block(), nbytes, at)));
+}
+
+nb::list take_unread(const EngineHandle& engine, const FileHandle* file) {
   nb::list exceptions;
-  for (const auto& error : engine.take_unread(file.get())) exceptions.append(to_exception(error));
+  for (const auto& error : engine->take_unread(file == nullptr ? nullptr : file->shared().get())) exceptions.append(to_exception(error));
   return exceptions;
 }
 
-nb::dict stats(const Engine& engine) {
-  const EngineStats s = engine.stats();
+nb::dict stats(const EngineHandle& engine) {
+  const EngineStats s = engine->stats();
   nb::dict d;
-  d["backend"] = engine.backend();
+  d["backend"] = engine->backend();
   d["bytes_read"] = s.bytes_read;
   d["bytes_written"] = s.bytes_written;
   d["read_requests"] = s.read_requests;
@@ -151,15 +182,15 @@ void bind_values(nb::module_& m) {
       .def("release", &Buffer::release, "Let go of the memory; requests in flight and arrays keep it until they end.")
       .def("__enter__", [](nb::handle self) { return nb::borrow(self); }, nb::sig("def __enter__(self) -> Buffer"))
       .def("__exit__", [](Buffer& self, const nb::args&) { self.release(); }, nb::sig("def __exit__(self, *args: object) -> None"));
-  nb::class_<File>(m, "File", "An open file of an engine.")
-      .def_prop_ro("path", [](const File& f) { return decode_path(f.path()); }, nb::sig("def path(self) -> str"))
-      .def_prop_ro("size_bytes", &File::size, "Length now; preallocated files are rounded up to 4096.")
-      .def_prop_ro("direct", &File::direct, "Whether requests bypass the page cache.")
-      .def_prop_ro("fallback", &File::fallback, "Why O_DIRECT is not used, or ''.")
-      .def_prop_ro("closed", &File::closed)
+  nb::class_<FileHandle>(m, "File", "An open file of an engine.")
+      .def_prop_ro("path", [](const FileHandle& f) { return decode_path(f->path()); }, nb::sig("def path(self) -> str"))
+      .def_prop_ro("size_bytes", [](const FileHandle& f) { return f->size(); }, "Length now; preallocated files are rounded up to 4096.")
+      .def_prop_ro("direct", [](const FileHandle& f) { return f->direct(); }, "Whether requests bypass the page cache.")
+      .def_prop_ro("fallback", [](const FileHandle& f) { return f->fallback(); }, "Why O_DIRECT is not used, or ''.")
+      .def_prop_ro("closed", [](const FileHandle& f) { return f->closed(); })
       .def("close", &close_file, "Wait for the requests in flight, then close. Twice is allowed.")
       .def("__enter__", [](nb::handle self) { return nb::borrow(self); }, nb::sig("def __enter__(self) -> File"))
-      .def("__exit__", [](File& self, const nb::args&) { close_file(self); }, nb::sig("def __exit__(self, *args: object) -> None"));
+      .def("__exit__", [](const FileHandle& self, const nb::args&) { close_file(self); }, nb::sig("def __exit__(self, *args: object) -> None"));
   nb::class_<Future>(m, "Future", "A request under way. It goes on even if this object is dropped.")
       .def("done", &Future::done, "Whether it is over, well or not.")
       .def("result", &Future::result, "timeout_s"_a = -1.0,
@@ -195,23 +226,19 @@ void bind_io(nb::module_& m) {
       .def_rw("faults", &EngineOptions::faults)
       .def_rw("refuse_uring", &EngineOptions::refuse_uring)
       .def_rw("refuse_direct", &EngineOptions::refuse_direct);
-  nb::class_<Engine>(m, "Engine", "Use shoestring.native.io.Engine.")
-      .def(nb::new_([](const EngineOptions& options) { return unwrap(Engine::make(options)); }), "options"_a)
-      .def("open", &open_file, "path"_a, "mode"_a, "size"_a, "direct"_a, nb::sig("def open(self, path: bytes, mode: int, size: int, direct: int) -> File"))
-      .def("buffer", [](Engine& e, std::uint64_t nbytes) { return Buffer(unwrap(e.buffer(nbytes))); }, "nbytes"_a)
-      .def("read", [](Engine& e, const std::shared_ptr<File>& file, std::uint64_t offset, const Buffer& buffer, std::uint64_t nbytes,
-                      std::uint64_t at) { return Future(unwrap(e.transfer(false, file, offset, buffer.block(), nbytes, at))); },
-           "file"_a, "offset"_a, "buffer"_a, "nbytes"_a, "at"_a = 0)
-      .def("write", [](Engine& e, const std::shared_ptr<File>& file, std::uint64_t offset, const Buffer& buffer, std::uint64_t nbytes,
-                       std::uint64_t at) { return Future(unwrap(e.transfer(true, file, offset, buffer.block(), nbytes, at))); },
-           "file"_a, "offset"_a, "buffer"_a, "nbytes"_a, "at"_a = 0)
+  nb::class_<EngineHandle>(m, "Engine", "Use shoestring.native.io.Engine.")
+      .def(nb::init<const EngineOptions&>(), "options"_a)
+      .def("open", &open_file, "path"_a, "mode"_a, "size"_a, "direct"_a)
+      .def("buffer", [](const EngineHandle& e, std::uint64_t nbytes) { return Buffer(unwrap(e->buffer(nbytes))); }, "nbytes"_a)
+      .def("read", &transfer<false>, "file"_a, "offset"_a, "buffer"_a, "nbytes"_a, "at"_a = 0)
+      .def("write", &transfer<true>, "file"_a, "offset"_a, "buffer"_a, "nbytes"_a, "at"_a = 0)
       .def("read_pages", &read_pages, "file"_a, "offsets"_a, "page_bytes"_a, "buffer"_a, "at"_a = 0)
-      .def("sync", [](Engine&, File& file) { sync_file(file); }, "file"_a)
-      .def("wait_idle", [](Engine& e) { wait_interruptible([&](auto slice) { return e.wait_idle(slice); }, -1); })
+      .def("sync", [](const EngineHandle&, const FileHandle& file) { sync_file(file); }, "file"_a)
+      .def("wait_idle", [](const EngineHandle& e) { wait_interruptible([&](auto slice) { return e->wait_idle(slice); }, -1); })
       .def("take_unread", &take_unread, "file"_a.none(), nb::sig("def take_unread(self, file: File | None) -> list[Exception]"))
-      .def("close", &Engine::close, nb::call_guard<nb::gil_scoped_release>())
-      .def_prop_ro("closed", &Engine::closed)
-      .def_prop_ro("backend", &Engine::backend)
-      .def_prop_ro("uring_refusal", &Engine::uring_refusal)
+      .def("close", [](const EngineHandle& e) { e->close(); }, nb::call_guard<nb::gil_scoped_release>())
+      .def_prop_ro("closed", [](const EngineHandle& e) { return e->closed(); })
+      .def_prop_ro("backend", [](const EngineHandle& e) { return e->backend(); })
+      .def_prop_ro("uring_refusal", [](const EngineHandle& e) { return e->uring_refusal(); })
       .def("stats", &stats, nb::sig("def stats(self) -> dict[str, int | str]"));
 }
