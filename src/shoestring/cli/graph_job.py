@@ -143,15 +143,18 @@ def load(path: Path, options: InputOptions) -> "Data":
     optional("torch_geometric", extra="graphs")
     from shoestring.graphs.formats import load_graph
 
-    return load_graph(
-        path,
-        name=options.name or None,
-        features=options.features or None,
-        labels=options.labels or None,
-        undirected={"auto": None, "yes": True, "no": False}[options.undirected],
-        split=options.split,
-        seed=options.seed,
-    )
+    try:
+        return load_graph(
+            path,
+            name=options.name or None,
+            features=options.features or None,
+            labels=options.labels or None,
+            undirected={"auto": None, "yes": True, "no": False}[options.undirected],
+            split=options.split,
+            seed=options.seed,
+        )
+    except ConfigError as e:
+        raise ConfigError(f"{e}. Here such options are written --set input.NAME=VALUE") from e
 
 
 def check_trainable(data: "Data", path: Path) -> None:
