@@ -73,7 +73,7 @@ class Csr:
 
     def row_ids(self) -> Tensor:
         """Expand `indptr` to the row of every edge, int64, (E,)."""
-        rows = torch.arange(self.num_rows, dtype=torch.int64)
+        rows = torch.arange(self.num_rows, dtype=torch.int64, device=self.indptr.device)
         return torch.repeat_interleave(rows, self.degrees(), output_size=self.num_edges)
 
     def rows(self, start: int, stop: int) -> "Csr":
@@ -201,6 +201,11 @@ class Block:
         if self._transposed is None:
             self._transposed = self.csr.transposed()
         return self._transposed
+
+    @property
+    def has_transposed(self) -> bool:
+        """Whether the transpose was made or given."""
+        return self._transposed is not None
 
     @property
     def nbytes(self) -> int:

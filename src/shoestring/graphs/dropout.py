@@ -3,11 +3,15 @@
 Shapes: R rows, D width.
 """
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 from shoestring.core.errors import ConfigError
 from shoestring.core.seeds import derive_seed
+from shoestring.native import sparse
 
 __all__ = ["dropout_key", "dropout_rows"]
 
@@ -50,8 +54,41 @@ def dropout_rows(x_RD: Tensor, p: float, key: int, vertices: Tensor) -> Tensor:
         raise ConfigError(f"dropout={p} is outside 0 <= dropout < 1; 0.5 is usual")
     if p == 0.0:
         return x_RD
-    keep_RD = _random_words(x_RD.shape[1], key, vertices) >= round(p * 2**32)
+    threshold = min(round(p * 2**32), _LOW32)
+    if x_RD.device.type == "cpu" and x_RD.dtype in (torch.float32, torch.float64):
+        out = _Dropout.apply(x_RD, threshold, 1.0 / (1.0 - p), key, vertices)  # type: ignore[no-untyped-call]  # torch
+        return cast("Tensor", out)
+    keep_RD = _random_words(x_RD.shape[1], key, vertices) >= threshold
     return x_RD * keep_RD.to(x_RD.dtype).mul_(1.0 / (1.0 - p))
+
+
+class _Dropout(torch.autograd.Function):
+    """Keeps no mask: the backward pass draws it again."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, x_RD: Tensor, threshold: int, scale: float, key: int, vertices: Tensor
+    ) -> Tensor:
+        cast("Any", ctx).how = (threshold, scale, key, vertices)
+        return _drop(x_RD, threshold, scale, key, vertices)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return _drop(grads[0], *cast("Any", ctx).how), None, None, None, None
+
+
+def _drop(x_RD: Tensor, threshold: int, scale: float, key: int, vertices: Tensor) -> Tensor:
+    out_RD = torch.empty_like(x_RD, memory_format=torch.contiguous_format)
+    sparse.dropout_rows(
+        x_RD.detach().contiguous().numpy(),
+        out_RD.numpy(),
+        vertices.contiguous().numpy(),
+        key,
+        threshold,
+        scale,
+        torch.get_num_threads(),
+    )
+    return out_RD
 
 
 def _random_words(width: int, key: int, vertices: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ def block_model(
     noise: float = 1.0,
     seed: int = 0,
 ) -> Data:
-    """Draw a degree-corrected block model: labels are the planted communities, features a noisy one-hot of them.
+    """Draw a degree-corrected block model: labels are planted communities, features their noisy one-hots.
 
     Parameters
     ----------

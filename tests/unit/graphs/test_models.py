@@ -11,7 +11,7 @@ from torch_geometric.nn import GAT, GCN, BatchNorm, GATConv, GCNConv, GINConv, G
 from shoestring.core.errors import ConfigError, UnsupportedModelError
 from shoestring.graphs.convs import prepare_topology, topology_kind
 from shoestring.graphs.csr import Block, csr_from_edge_index, cut_block
-from shoestring.graphs.dropout import dropout_key, dropout_rows
+from shoestring.graphs.dropout import _random_words, dropout_key, dropout_rows
 from shoestring.graphs.models import DropoutStream, GnnKind, GnnStack, LayerStack, build_gnn
 
 PYG = {"gcn": GCN, "sage": GraphSAGE, "gat": GAT}
@@ -110,6 +110,18 @@ def test_dropout_keeps_the_right_share_and_the_mean() -> None:
         assert (kept.mean(0) - (1 - p)).abs().max() < 0.02
         assert abs(float((kept[:, :-1] * kept[:, 1:]).mean()) - (1 - p) ** 2) < 0.005
         assert abs(float((kept[:-1] * kept[1:]).mean()) - (1 - p) ** 2) < 0.005
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_compiled_masks_are_those_of_the_definition(dtype: torch.dtype) -> None:
+    vertices = torch.tensor([0, 1, 5, 2**31, 2**40, 7])
+    x = torch.ones(6, 37, dtype=dtype, requires_grad=True)
+    for key in (0, 1, 2**63 - 1):
+        keep = _random_words(37, key, vertices) >= round(0.3 * 2**32)
+        out = dropout_rows(x, 0.3, key, vertices)
+        torch.testing.assert_close(out, keep.to(dtype) / 0.7)
+        (grad,) = torch.autograd.grad(out.sum(), x)
+        torch.testing.assert_close(grad, keep.to(dtype) / 0.7)
 
 
 def test_dropout_of_zero_is_the_input_and_of_one_is_refused() -> None:
