@@ -89,7 +89,7 @@ class PartitionCache:
         *,
         policy: CachePolicy = "lru",
         next_use: Callable[[Key], int],
-        now: Callable[[], int] = lambda: 0,
+        now: Callable[[], int] = lambda: -1,
         whole_layers: bool = False,
     ) -> None:
         self._files = files
@@ -253,9 +253,9 @@ class PartitionCache:
         return entry
 
     def _victim(self, live_after: int) -> Entry | None:
-        """Pick what to evict; with `live_after` >= 0 only entries used later than that (or never)."""
+        """Pick what to evict, what the step under way needs last; with `live_after` >= 0 only entries used later than that (or never)."""
         best: Entry | None = None
-        best_rank: tuple[float, int, int] | None = None
+        best_rank: tuple[bool, float, int, int] | None = None
         layers = self._layer_ticks() if self._whole_layers else None
         for entry in self._entries.values():
             if entry.pins:
@@ -266,7 +266,9 @@ class PartitionCache:
             if use >= DEAD:
                 return entry
             tick = entry.tick if layers is None else layers[entry.key.kind, entry.key.layer]
-            rank = (self._loss(entry, use) if self._policy == "min" else 0.0, tick, entry.tick)
+            needed_now = use <= self._now()
+            loss = self._loss(entry, use) if self._policy == "min" else 0.0
+            rank = (needed_now, loss, tick, entry.tick)
             if best_rank is None or rank < best_rank:
                 best, best_rank = entry, rank
         return best

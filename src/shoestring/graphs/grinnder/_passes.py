@@ -209,9 +209,12 @@ class Passes:
     # ---- gather -------------------------------------------------------------------------------------------
 
     def _sources(self, layer: int, part: int) -> list[tuple[int, int, int]]:
-        """(owner, first boundary row, number) of a target's sources, cached ones first."""
+        """(owner, first boundary row, number) of a target's sources, itself among them, cached ones first.
+
+        What is cached must be used before a miss evicts it, or LRU would always evict what comes next.
+        """
         start = 0
-        out = []
+        out = [(part, 0, 0)]
         for q, count in self.schedule.sources[layer - 1][part]:
             out.append((q, start, count))
             start += count
@@ -225,10 +228,11 @@ class Passes:
         sources = self._sources(layer, part)
         needed = self.schedule.needed_now
         needed.update(Key("act", layer - 1, q) for q, _, _ in sources)
-        needed.add(Key("act", layer - 1, part))
-        self._take(layer, part, out[:rows], None)
         for q, start, count in sources:
-            self._take(layer, q, out[rows + start : rows + start + count], boundary[start : start + count])
+            if q == part:
+                self._take(layer, q, out[:rows], None)
+            else:
+                self._take(layer, q, out[rows + start : rows + start + count], boundary[start : start + count])
         needed.clear()
         self.tiers.ledger.add(
             "device-host", "load", layer=layer - 1, what="gather", num_bytes=out.numel() * self._itemsize
@@ -296,7 +300,7 @@ class Passes:
         if not regathers or self.mode == "regather":
             return
         spare = self._spare_bytes(layer)
-        for q in [nxt, *(s[0] for s in self._sources(layer, nxt))]:
+        for q, _, _ in self._sources(layer, nxt):
             key = Key("act", layer - 1, q)
             if not self.cache.prefetch(key, version=self.version(layer - 1), what="act", spare_bytes=spare):
                 break
@@ -469,10 +473,10 @@ class Passes:
         )
         sources = self._sources(layer, part)
         sources.sort(key=lambda s: Key("grad", layer - 1, s[0]) not in self.cache)
-        for q, start, count in [(part, -1, 0), *sources]:
+        for q, start, count in sources:
             entry = self._gradient_entry(layer - 1, q)
             into = entry.rows(width, self._dtype)
-            if start < 0:
+            if q == part:
                 into.add_(host[:rows])
             else:
                 into.index_add_(0, boundary[start : start + count], host[rows + start : rows + start + count])

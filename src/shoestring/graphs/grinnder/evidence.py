@@ -78,7 +78,8 @@ def study(profile: Profile) -> Study:
         workloads = (
             _volumes(3),
             _volumes(5),
-            _cache(),
+            _cache("geometric"),
+            _cache("block-model"),
             _real_volumes("twitch", "twitch_de.npz"),
             _real_volumes("tolokers", "tolokers.npz"),
             _partitioners("block-model"),
@@ -89,7 +90,8 @@ def study(profile: Profile) -> Study:
         claims = (
             *_volume_claims("volumes-3", 1.8),
             *_volume_claims("volumes-5", 1.8),
-            *_cache_claims("cache", ("quarter", "half")),
+            *_cache_claims("cache-geometric", ("quarter", "half")),
+            *_cache_claims("cache-block-model", ("quarter",)),
             *_real_claims("twitch"),
             *_real_claims("tolokers"),
             *_partition_claims("partitioners-block-model"),
@@ -132,7 +134,7 @@ def _volume_arms(base: Mapping[str, Any], names: Sequence[str] = ()) -> tuple[Ar
         _arm("hongtu", "HongTu + swap", "baseline", "hongtu", lru),
         _arm("snapshot", "snapshots on storage", "baseline", "snapshot", lru),
         _arm("regather", "regather alone (no cache, no bypass)", "ablation", "regather", lru),
-        _arm("plain", "autograd offload", "baseline", "plain", lru),
+        _arm("plain", "autograd offload (sparse kernels save no gathered input)", "baseline", "plain", lru),
     )
     return tuple(a for a in arms if not names or a.name in names)
 
@@ -143,7 +145,8 @@ def _volumes(layers: int) -> Workload:
         "device_budget": "1GiB",
         "io": {"limit_bytes_per_s": 200_000_000, "topology": "resident"},
     }
-    names = () if layers == 3 else ("grinnder-cold", "hongtu-cold", "grinnder-paper", "grinnder", "hongtu")
+    names = ["grinnder-cold", "hongtu-cold", "grinnder-paper", "grinnder", "hongtu"]
+    names += ["snapshot", "plain"] if layers == 3 else []
     return Workload(
         name=f"volumes-{layers}",
         title=f"A: a layer fits the host, snapshots do not; block model of 60,000 vertices, GCN of {layers} layers",
@@ -283,8 +286,6 @@ def _cache_arms(base: Mapping[str, Any], sizes: Mapping[str, float], kinds: Sequ
                 ("hongtu", "HongTu", "baseline", "hongtu", PAPER),
             )
             for name, words, role, mode, parts in rows:
-                if name == "hongtu" and cut != "random":
-                    continue
                 label = f"{cut}-{name}-{size}"
                 if not kinds or label in kinds:
                     arms.append(
@@ -300,26 +301,36 @@ def _cache_arms(base: Mapping[str, Any], sizes: Mapping[str, float], kinds: Sequ
     return tuple(arms)
 
 
-def _cache() -> Workload:
+def _cache(graph: str) -> Workload:
+    graphs: dict[str, dict[str, Any]] = {
+        "geometric": {"kind": "geometric", "num_nodes": 20_000, "neighbours": 10, "num_features": 128},
+        "block-model": {
+            "kind": "block_model",
+            "num_nodes": 20_000,
+            "mean_degree": 12.0,
+            "num_features": 128,
+            "inside": 0.95,
+        },
+    }
+    words = {
+        "geometric": "dependencies are concentrated (geometric graph)",
+        "block-model": "every partition depends on every other (block model with hubs)",
+    }
+    wide = graph == "geometric"
+    sizes = {"quarter": 0.25, "half": 0.5} if wide else {"quarter": 0.25}
+    cuts = ("metis", "bfs", "random") if wide else ("bfs", "random")
+    kinds = [f"{c}-{n}-{size}" for size in sizes for c in cuts for n in ("lru", "ours")]
+    kinds += [f"{c}-hongtu-{size}" for size in sizes for c in cuts if c != "metis"]
     return Workload(
-        name="cache",
-        title="B: the host holds less than a layer; block model of 40,000 vertices, GCN of 3 layers, 32 partitions",
+        name=f"cache-{graph}",
+        title=f"B: the host holds less than a layer, {words[graph]}; 20,000 vertices, GCN of 3 layers, 32 partitions",
         data="synthetic",
         run=TRAINING,
-        arms=_cache_arms(
-            {"parts": 32, "device_budget": "1GiB", "io": {"topology": "resident"}},
-            {"quarter": 0.25, "half": 0.5},
-        ),
+        arms=_cache_arms({"parts": 32, "device_budget": "1GiB", "io": {"topology": "resident"}}, sizes, kinds),
         seeds=(0, 1, 2),
         budget="2 epochs, the second one measured; host .25 or .5 hidden layers (D)",
         options={
-            "graph": {
-                "kind": "block_model",
-                "num_nodes": 40_000,
-                "mean_degree": 12.0,
-                "num_features": 128,
-                "inside": 0.95,
-            },
+            "graph": graphs[graph],
             "model": {"kind": "gcn", "hidden": 128, "layers": 3},
             "epochs": 2,
             "lr": 0.01,
@@ -327,7 +338,7 @@ def _cache() -> Workload:
         timeout_s=900,
         scaled_down=(
             EMULATED,
-            ScaledDown(what="graph", ours="40,000 vertices, 32 partitions", paper="up to 111M, 2,048 partitions"),
+            ScaledDown(what="graph", ours="20,000 vertices, 32 partitions", paper="up to 111M, 2,048 partitions"),
         ),
     )
 
@@ -415,7 +426,7 @@ def _real_volumes(name: str, file: str) -> Workload:
         title=f"A on a real graph: {file}, GCN of 3 layers",
         data="real",
         run=TRAINING,
-        arms=_volume_arms(base, ("grinnder-cold", "hongtu-cold", "grinnder-paper", "grinnder", "hongtu", "snapshot")),
+        arms=_volume_arms(base, ("grinnder-cold", "hongtu-cold", "grinnder-paper", "grinnder", "hongtu", "snapshot", "regather")),
         seeds=(0, 1, 2),
         budget="2 epochs, the second one measured; host 2.5 hidden layers (2.5 D); 8 partitions for every arm",
         options={
@@ -546,11 +557,11 @@ def _accuracy(name: str, file: str) -> Workload:
         run=TRAINING,
         arms=_accuracy_arms(),
         seeds=(0, 1, 2),
-        budget="30 epochs of Adam at .01",
+        budget="15 epochs of Adam at .01",
         options={
             "graph": {"kind": "file", "name": file, "project": 128},
             "model": {"kind": "gcn", "hidden": 64, "layers": 3, "dropout": 0.5, "norm": "layer"},
-            "epochs": 30,
+            "epochs": 15,
             "lr": 0.01,
             "accuracy": True,
         },
@@ -558,7 +569,7 @@ def _accuracy(name: str, file: str) -> Workload:
         needs_data="graphs",
         scaled_down=(
             EMULATED,
-            ScaledDown(what="epochs", ours="30", paper="500"),
+            ScaledDown(what="epochs", ours="15", paper="500"),
             ScaledDown(what="features", ours="a random projection to 128", paper="as they are"),
             ScaledDown(what="split", ours="60/20/20 from the seed", paper="official splits of other graphs"),
         ),
