@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args
 from shoestring.cli.graph_job import GraphJob, build_model
 from shoestring.core.config import from_dict, to_dict
 from shoestring.core.errors import ConfigError
+from shoestring.core.optional import optional
 from shoestring.core.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class System(Protocol):
         recorder: Recorder,
         report: Report,
     ) -> Trained:
-        """Train, going on from what `checkpoints` holds."""
+        """Train, going on from what `checkpoints` holds; `data` may be emptied on the way."""
         ...
 
     def join(self, data: "Data", job: GraphJob, checkpoints: Path) -> None:
@@ -71,7 +72,16 @@ class System(Protocol):
 
 
 def find_system(job: GraphJob) -> System:
-    """Return the system of a job, and check its mode."""
+    """Return the system of a job, and check its mode.
+
+    Raises
+    ------
+    MissingExtraError
+        If the libraries for graphs are not installed.
+    ConfigError
+        If the system has no such mode.
+    """
+    optional("torch_geometric", extra="graphs")
     system: System = _Grinnder() if job.system == "grinnder" else _Granndis()
     if job.mode and job.mode not in system.modes:
         raise ConfigError(
@@ -108,6 +118,8 @@ class _Grinnder:
         model = build_model(job.model, data, job.seed, config.dtype)
         report(0.0, "partitioning the graph and writing it to storage")
         graph = grinnder.prepare(data, config, model, mode=mode)
+        for key in list(data.keys()):  # from here on the graph is on storage
+            del data[key]
         epochs = job.training.epochs
 
         def on_epoch(done: "EpochReport") -> None:

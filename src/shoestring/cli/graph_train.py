@@ -102,14 +102,18 @@ def _run(graph: Path, job: GraphJob, system: System, out: Path, start_anew: bool
 
 def _train(graph: Path, data: "Data", job: GraphJob, system: System, folder: JobFolder) -> dict[str, Any]:
     start = time.monotonic()
-    metrics = MetricsFile(folder.path / METRICS)
-    with progress_bar() as report_progress:
-        done = system.train(data, job, folder.storage, folder.checkpoints, metrics, report_progress)
-    report = {
+    about_graph = {
         "graph": graph.name,
         "num_nodes": int(data.num_nodes),
         "num_edges": int(data.edge_index.shape[1]),
         "split": str(data.get("split") or "given"),
+    }
+    num_features = int(data.x.shape[1])
+    metrics = MetricsFile(folder.path / METRICS)
+    with progress_bar() as report_progress:
+        done = system.train(data, job, folder.storage, folder.checkpoints, metrics, report_progress)
+    report = {
+        **about_graph,
         "system": job.system,
         "mode": job.mode,
         "model": job.model.kind,
@@ -122,7 +126,7 @@ def _train(graph: Path, data: "Data", job: GraphJob, system: System, folder: Job
     about = {
         "format": "shoestring-gnn-1",
         "model": json_format.dumps(to_dict(job.model)),
-        "in_channels": str(int(data.x.shape[1])),
+        "in_channels": str(num_features),
         "out_channels": str(int(done.logits.shape[1])),
     }
     folder.finish(done.weights, about, done.logits, report)

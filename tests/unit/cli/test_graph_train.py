@@ -2,6 +2,7 @@
 
 import json
 import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -218,6 +219,15 @@ def test_a_graph_without_training_vertices_is_refused(work: Path, capsys: pytest
     np.savez(work / "bad.npz", **arrays)
     assert main(["graph", "train", "bad.npz"]) == 2
     assert "train_mask" in capsys.readouterr().err
+
+
+def test_a_missing_library_names_the_extra(
+    work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del work
+    monkeypatch.setitem(sys.modules, "torch_geometric", None)
+    assert main([*BASE]) == 2
+    assert "pip install 'shoestring[graphs]'" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_a_clean_error_and_the_training_goes_on_later(
