@@ -52,7 +52,7 @@ def full_batch(model: nn.Module, data: Data) -> tuple[float, list[Tensor]]:
 def least_budgets(config: Config, model: nn.Module, data: Data, mode: Any) -> Config:
     """Shrink both budgets to the minimum, so that the cache must evict in every epoch."""
     graph = prepare(data, config, model, mode=mode)
-    needs = needs_of(graph.sizes, as_layers(model), config, mode)
+    needs = needs_of(graph.sizes, as_layers(model), mode)
     return replace(config, host_budget=needs.host_minimum, device_budget=needs.device_minimum)
 
 

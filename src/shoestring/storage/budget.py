@@ -161,7 +161,7 @@ def parse_bytes(text: int | str) -> int:
 
 
 def format_bytes(nbytes: float) -> str:
-    """Return bytes as text with a binary unit, e.g. ``"1.5 MiB"`` (rounded up, so that it can be typed in)."""
+    """Return bytes as text with a binary unit, e.g. ``"1.5 MiB"``, rounded up so that it can be typed in."""
     value, unit = float(nbytes), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
         if abs(value) < 1024:

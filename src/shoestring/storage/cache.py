@@ -30,7 +30,18 @@ class Entry:
         Whether it was read from storage and not used since.
     """
 
-    __slots__ = ("_reservation", "buffer", "data", "dirty", "fresh", "key", "pending", "pins", "tick", "version")
+    __slots__ = (
+        "_reservation",
+        "buffer",
+        "data",
+        "dirty",
+        "fresh",
+        "key",
+        "pending",
+        "pins",
+        "tick",
+        "version",
+    )
 
     def __init__(self, key: Key, version: int, buffer: Buffer, nbytes: int, reservation: Reservation) -> None:
         self.key = key
@@ -237,9 +248,7 @@ class PartitionCache:
         entry = self._allocate(key, version)
         self._touch(entry)
         entry.fresh = True
-        entry.pending = self._files.read(
-            key, entry.buffer, version=version, link="host-storage", what=what
-        )
+        entry.pending = self._files.read(key, entry.buffer, version=version, link="host-storage", what=what)
         return entry
 
     def _allocate(self, key: Key, version: int) -> Entry:
@@ -253,7 +262,10 @@ class PartitionCache:
         return entry
 
     def _victim(self, live_after: int) -> Entry | None:
-        """Pick what to evict, what the step under way needs last; with `live_after` >= 0 only entries used later than that (or never)."""
+        """Pick what to evict, and what the step under way needs only if nothing else is left.
+
+        With `live_after` >= 0, only entries that are used later than that, or never.
+        """
         best: Entry | None = None
         best_rank: tuple[bool, float, int, int] | None = None
         layers = self._layer_ticks() if self._whole_layers else None
@@ -261,7 +273,7 @@ class PartitionCache:
             if entry.pins:
                 continue
             use = self._next_use(entry.key)
-            if 0 <= live_after and use <= live_after:
+            if live_after >= 0 and use <= live_after:
                 continue
             if use >= DEAD:
                 return entry
@@ -274,7 +286,7 @@ class PartitionCache:
         return best
 
     def _loss(self, entry: Entry, use: int) -> float:
-        """Transfers that an eviction costs over the time it frees memory: a dirty entry is written and read."""
+        """Transfers that an eviction costs over the time it frees memory; a dirty entry costs two."""
         return (2.0 if entry.dirty else 1.0) / max(use - self._now(), 1)
 
     def _layer_ticks(self) -> dict[tuple[str, int], int]:

@@ -99,7 +99,9 @@ class PartitionFiles:
             If the folder is read-only or the device is full; names the bytes needed.
         """
         offsets, total = _layout(sizes)
-        file = self.engine.open(self.folder / f"{kind}-{layer}.bin", mode="create", size_bytes=max(total, PAGE))
+        file = self.engine.open(
+            self.folder / f"{kind}-{layer}.bin", mode="create", size_bytes=max(total, PAGE)
+        )
         self._slots[kind, layer] = _Slots(
             file, offsets, np.asarray(sizes, np.int64), np.full(len(sizes), _NEVER, np.int64)
         )

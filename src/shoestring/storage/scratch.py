@@ -1,4 +1,4 @@
-"""A folder of scratch files that belongs to one run: locked while it lives, removed by the next one otherwise."""
+"""A folder of scratch files of one run: locked while the run lives, removed by the next one otherwise."""
 
 import fcntl
 import os
@@ -40,7 +40,8 @@ class Scratch:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as e:
             raise StorageError(
-                f"could not make a scratch folder in {base}: {e}. Give a folder that can be written, on a disk with "
+                f"could not make a scratch folder in {base}: {e}. Give a folder that can be written, "
+                "on a disk with "
                 "room"
             ) from e
 

@@ -73,28 +73,30 @@ def model_bytes(module: nn.Module, states: int = 2) -> int:
     return (2 + states) * sum(p.numel() * p.element_size() for p in parameters)
 
 
-def needs_of(graph: GraphSizes, layers: Layers, config: Config, mode: Mode) -> Needs:
+def needs_of(graph: GraphSizes, layers: Layers, mode: Mode) -> Needs:
     """Compute the needs of a run on a partitioned graph."""
     size, parts, widths = graph.itemsize, range(graph.num_parts), layers.widths
     working = entry = snapshot = act = 0
-    for l, kind in enumerate(layers.kinds):
+    for index, kind in enumerate(layers.kinds):
         sizes = graph.topologies[kind]
         for j in parts:
             rows, cols = graph.rows(j), sizes.cols[j]
             if rows == 0:
                 continue
-            work = layers.working_bytes(l, rows, cols, sizes.edges[j], size)
+            work = layers.working_bytes(index, rows, cols, sizes.edges[j], size)
             working = max(working, work)
-            entry = max(entry, round_up(rows * widths[l] * size), round_up(rows * widths[l + 1] * size))
-            act = max(act, round_up(rows * widths[l + 1] * size))
-            snapshot = max(snapshot, round_up(cols * widths[l] * size))
+            entry = max(
+                entry, round_up(rows * widths[index] * size), round_up(rows * widths[index + 1] * size)
+            )
+            act = max(act, round_up(rows * widths[index + 1] * size))
+            snapshot = max(snapshot, round_up(cols * widths[index] * size))
     used = dict.fromkeys(layers.kinds)
     pairs = {k: [tuple(map(round_up, graph.topology_bytes(k, j))) for j in parts] for k in used}
     whole = [sum(p) for rows in pairs.values() for p in rows]
     if mode == "hongtu":
         entry = max(entry, min(snapshot, 64 * PAGE))  # a larger one goes to storage piece by piece
     if mode == "plain":
-        # Everything that autograd saves of one (layer, partition) is staged there, each tensor in whole pages.
+        # All that autograd saves of one (layer, partition) is staged there, each tensor in whole pages.
         entry += working + 32 * PAGE
     staging = 3 * (snapshot if mode == "snapshot" else act)
     layer_bytes = [sum(round_up(graph.rows(j) * w * size) for j in parts) for w in widths]

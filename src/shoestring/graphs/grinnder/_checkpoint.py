@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file with weights, optimiser state and the place in the run; whole or not at all."""
+"""Checkpoints: weights, optimiser state and place in the run in one safetensors file, whole or not at all."""
 
 import hashlib
 import json

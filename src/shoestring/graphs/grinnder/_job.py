@@ -24,13 +24,13 @@ _MOST_PARTS = 65_535
 
 
 def prepare(data: Any, config: Config, model: nn.Module, *, mode: Mode = "grinnder") -> PreparedGraph:
-    """Partition a graph and write topology, features and labels to ``config.storage``; kept for the next time.
+    """Partition a graph and write topology, features and labels to ``config.storage``, to be found again.
 
     Parameters
     ----------
     data : torch_geometric.data.Data
-        With ``edge_index`` (2, E), ``x`` (N, D), ``y`` (N,) and, if it has them, ``train_mask``, ``val_mask``,
-        ``test_mask`` (N,); any object or mapping with these names will do.
+        With ``edge_index`` (2, E), ``x`` (N, D), ``y`` (N,) and, if it has them, ``train_mask``,
+        ``val_mask``, ``test_mask`` (N,); any object or mapping with these names will do.
     config : Config
         Budgets, number of partitions, partitioner.
     model : torch.nn.Module
@@ -79,7 +79,9 @@ def prepare(data: Any, config: Config, model: nn.Module, *, mode: Mode = "grinnd
         "method": config.partitioner,
     }
     ptr = [int(v) for v in cut.ptr]
-    return write_graph(folder, arrays, torch.as_tensor(cut.perm), ptr, kinds, config=config, partition_info=info)
+    return write_graph(
+        folder, arrays, torch.as_tensor(cut.perm), ptr, kinds, config=config, partition_info=info
+    )
 
 
 def train(
@@ -126,13 +128,13 @@ def _fits_key(layers: Layers, config: Config) -> str:
 
 
 def _search(arrays: GraphArrays, base: Csr, layers: Layers, config: Config, mode: Mode) -> Partition:
-    """Find the smallest number of partitions that fits: double until it does, then bisect to one sixteenth."""
+    """Find the smallest number of partitions that fits: double until it does, then bisect to 1/16."""
     topologies = {k: prepare_topology(k, base, DTYPES[config.dtype]) for k in dict.fromkeys(layers.kinds)}
     cuts: dict[int, Partition] = {}
 
     def needs(parts: int) -> Needs:
         cuts[parts] = _cut(base, config, parts)
-        return needs_of(_sizes(arrays, topologies, cuts[parts], config), layers, config, mode)
+        return needs_of(_sizes(arrays, topologies, cuts[parts], config), layers, mode)
 
     parts = fitting_parts(needs, arrays.num_nodes, config)
     return cuts[parts]
@@ -176,8 +178,10 @@ def _raise_minimum(seen: list[Needs], config: Config) -> None:
         used_bytes=0,
         limit_bytes=limit,
         minimum_bytes=least,
-        advice=f"Raise {tier}_budget to at least {least} bytes ({format_bytes(least)}): a vertex with very many "
-        "neighbours needs all of them on the device at once, so more partitions do not help; or use a narrower model",
+        advice=f"Raise {tier}_budget to at least {least} bytes ({format_bytes(least)}): a vertex with "
+        "very many "
+        "neighbours needs all of them on the device at once, so more partitions do not help; or use "
+        "a narrower model",
     )
 
 
@@ -193,5 +197,3 @@ def _sizes(
         topologies={k: count_sizes(c, part, len(ptr) - 1) for k, c in topologies.items()},
         resident_bytes=arrays.num_nodes * (4 + 3) + y.numel() * y.element_size(),
     )
-
-

@@ -4,7 +4,7 @@ import ctypes
 import gc
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,10 +120,14 @@ def make_graph(options: Mapping[str, Any], seed: int, folder: Path | None) -> Da
     """Make or load the graph of a workload; ``kind`` is a generator's name or ``file``."""
     options = dict(options)
     kind = options.pop("kind")
-    makers = {"block_model": block_model, "geometric": geometric, "rmat": rmat, "digits": digits_graph}
+    makers: dict[str, Callable[..., Data]] = {
+        "block_model": block_model,
+        "geometric": geometric,
+        "rmat": rmat,
+        "digits": digits_graph,
+    }
     if kind in makers:
-        made: Data = makers[kind](**options, seed=derive_seed(seed, "graph") % 2**31)
-        return made
+        return makers[kind](**options, seed=derive_seed(seed, "graph") % 2**31)
     if kind != "file" or folder is None:
         raise ConfigError(f"graph kind {kind!r} is not known; allowed: file, {', '.join(makers)}")
     data = load_graph(folder / options["name"], seed=seed)
@@ -203,7 +207,9 @@ def _volumes(
     topology = sum(last.total(what=w) for w in ("topology", "transpose"))
     storage = last.storage_read_bytes + last.storage_write_bytes - topology
     gathered = sum(last.total("host-storage", "load", what=w) for w in ("act", "act pages"))
-    passes = 2 * options["model"]["layers"] - int(config.fuse_last and options["mode"] in ("grinnder", "regather"))
+    passes = 2 * options["model"]["layers"] - int(
+        config.fuse_last and options["mode"] in ("grinnder", "regather")
+    )
     metrics = {
         "storage_mb": storage / MB,
         "storage_read_mb": (last.storage_read_bytes - topology) / MB,

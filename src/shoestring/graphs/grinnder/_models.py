@@ -61,7 +61,7 @@ class LayerwiseModule(nn.Module):
     """A model of your own that is computed one layer at a time.
 
     Set the attributes in the constructor and write `forward_layer`. A layer must treat every row by itself:
-    nothing across vertices but the aggregation over the block, and no randomness (dropout is applied for you).
+    nothing across vertices but the aggregation over the block, nothing random (dropout is applied for you).
 
     Attributes
     ----------
@@ -97,7 +97,8 @@ class _OwnLayers:
     def __init__(self, model: LayerwiseModule) -> None:
         if len(model.widths) != len(model.kinds) + 1 or not model.kinds:
             raise ConfigError(
-                f"{type(model).__name__} has widths={model.widths} and kinds={model.kinds}; set one kind a layer "
+                f"{type(model).__name__} has widths={model.widths} and kinds={model.kinds}; set one "
+                "kind a layer "
                 "and one width more than layers, in its constructor"
             )
         self.model: nn.Module = model
@@ -116,7 +117,12 @@ class _OwnLayers:
         dropout: DropoutStream | None = None,
     ) -> Tensor:
         out = self._own.forward_layer(layer, x_KD, block)
-        if layer < self.num_layers - 1 and dropout is not None and self._own.dropout > 0 and vertices is not None:
+        if (
+            layer < self.num_layers - 1
+            and dropout is not None
+            and self._own.dropout > 0
+            and vertices is not None
+        ):
             key = dropout_key(dropout.seed, dropout.epoch, layer)
             out = dropout_rows(out, self._own.dropout, key, vertices)
         return out
@@ -143,4 +149,6 @@ def as_layers(model: nn.Module) -> Layers:
     try:
         return LayerStack(model)
     except UnsupportedModelError as e:
-        raise UnsupportedModelError(f"{e}. A layer-wise module is a subclass of grinnder.LayerwiseModule") from e
+        raise UnsupportedModelError(
+            f"{e}. A layer-wise module is a subclass of grinnder.LayerwiseModule"
+        ) from e

@@ -54,7 +54,7 @@ class Passes:
             tiers.files,
             tiers.host,
             policy=self.config.policy,
-            next_use=lambda key: self.schedule.next_use(key),
+            next_use=self.schedule.next_use,
             now=lambda: self.schedule.now,
             whole_layers=placement.cache == "lru_layer" and self.config.policy == "lru",
         )
@@ -139,7 +139,7 @@ class Passes:
                 else:
                     consume(j, out)
             self.topology.release(index, j)
-        self._end_pass(layer)
+        self._end_pass()
 
     def _compute(
         self, layer: int, part: int, gathered: Tensor, block: Block, dropout: DropoutStream | None
@@ -164,9 +164,7 @@ class Passes:
                 block, boundary = self.topology.get(index, j, transpose=True)
                 grad_out, loss = self._output_gradient(layer, j)
                 regathers = not self._has_snapshots
-                gathered = (
-                    self._gather(layer, j, boundary) if regathers else self._load_snapshot(layer, j)
-                )
+                gathered = self._gather(layer, j, boundary) if regathers else self._load_snapshot(layer, j)
                 self._look_ahead(layer, targets, i, transpose=True, regathers=regathers)
                 gathered.requires_grad_(layer > 1)
                 with torch.enable_grad():
@@ -184,7 +182,7 @@ class Passes:
             self.topology.release(index, j)
             if layer < self.layers.num_layers:
                 self.cache.drop(Key("grad", layer, j))
-        self._end_pass(layer)
+        self._end_pass()
         return total
 
     def _working(self, layer: int, part: int) -> Reservation:
@@ -206,7 +204,7 @@ class Passes:
             if g is not None:
                 p.grad = g if p.grad is None else p.grad.add_(g)
 
-    # ---- gather -------------------------------------------------------------------------------------------
+    # ---- gather ----
 
     def _sources(self, layer: int, part: int) -> list[tuple[int, int, int]]:
         """(owner, first boundary row, number) of a target's sources, itself among them, cached ones first.
@@ -232,7 +230,9 @@ class Passes:
             if q == part:
                 self._take(layer, q, out[:rows], None)
             else:
-                self._take(layer, q, out[rows + start : rows + start + count], boundary[start : start + count])
+                self._take(
+                    layer, q, out[rows + start : rows + start + count], boundary[start : start + count]
+                )
         needed.clear()
         self.tiers.ledger.add(
             "device-host", "load", layer=layer - 1, what="gather", num_bytes=out.numel() * self._itemsize
@@ -263,7 +263,10 @@ class Passes:
             return False
         row_bytes = out.shape[1] * self._itemsize
         first = index.numpy().astype(np.int64) * row_bytes
-        if min(len(first) * (1 + (row_bytes - 1) // PAGE) * PAGE, nbytes) >= nbytes // 2 and nbytes // PAGE < 2:
+        if (
+            min(len(first) * (1 + (row_bytes - 1) // PAGE) * PAGE, nbytes) >= nbytes // 2
+            and nbytes // PAGE < 2
+        ):
             return False
         spans = [first // PAGE + k for k in range(2 + (row_bytes - 1) // PAGE)]
         last = (first + row_bytes - 1) // PAGE
@@ -283,9 +286,7 @@ class Passes:
             torch.index_select(rows, 0, torch.from_numpy(place // row_bytes), out=out)
         else:
             values = torch.from_numpy(place // self._itemsize)[:, None] + torch.arange(out.shape[1])
-            torch.index_select(
-                staging.data.view(self._dtype), 0, values.view(-1), out=out.view(-1)
-            )
+            torch.index_select(staging.data.view(self._dtype), 0, values.view(-1), out=out.view(-1))
         staging.free()
         return True
 
@@ -310,7 +311,7 @@ class Passes:
         width = max(self.layers.widths[layer - 1], self.layers.widths[layer])
         return 2 * max(self.graph.rows(j) for j in range(self.graph.num_parts)) * width * self._itemsize
 
-    # ---- what leaves the device ---------------------------------------------------------------------------
+    # ---- what leaves the device ----
 
     @property
     def _bypass(self) -> bool:
@@ -374,7 +375,9 @@ class Passes:
             self.tiers.files.read(
                 key, staging.buffer, version=self.epoch, link="device-storage", what="snapshot"
             ).result()
-            out = staging.data[:nbytes].view(self._dtype).view(-1, width).to(self.tiers.torch_device, copy=True)
+            out = (
+                staging.data[:nbytes].view(self._dtype).view(-1, width).to(self.tiers.torch_device, copy=True)
+            )
             staging.free()
             return out
         self.tiers.ledger.add("device-host", "load", layer=layer, what="snapshot", num_bytes=nbytes)
@@ -415,10 +418,10 @@ class Passes:
                 raw[start : start + size].copy_(staging.data[:size])
         staging.free()
 
-    # ---- gradients ----------------------------------------------------------------------------------------
+    # ---- gradients ----
 
     def _output_gradient(self, layer: int, part: int) -> tuple[Tensor | None, float]:
-        """Gradient of a layer's output and, at the last layer, the loss; None when the loss is taken later."""
+        """Return the gradient of a layer's output and the last layer's loss; None if that is taken later."""
         width = self.layers.widths[layer]
         if layer < self.layers.num_layers:
             entry = self._gradient_entry(layer, part)
@@ -483,10 +486,10 @@ class Passes:
             entry.dirty = True
             self.cache.unpin(entry)
 
-    def _end_pass(self, layer: int) -> None:
+    def _end_pass(self) -> None:
         """Finish the writes of a pass; forget what the cache mode does not keep."""
         self._drain()
         self.cache.drop_dead()
         if self.placement.cache == "one_layer":
-            for kind, l in self.cache.groups():
-                self.cache.flush(kind, l, keep=False)
+            for kind, held in self.cache.groups():
+                self.cache.flush(kind, held, keep=False)

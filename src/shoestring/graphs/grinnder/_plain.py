@@ -22,7 +22,7 @@ __all__ = ["PlainPasses"]
 
 
 class _Entry(torch.autograd.Function):
-    """Identity on the gathered inputs whose backward hands their gradient over, and keeps no reference to them."""
+    """Identity on the gathered inputs that hands their gradient over and keeps no reference to them."""
 
     @staticmethod
     def forward(ctx: Any, anchor: Tensor, gathered: Tensor, box: list[Tensor]) -> Tensor:
@@ -78,7 +78,9 @@ class PlainPasses(Passes):
             nonlocal end
             if tensor.untyped_storage().data_ptr() in kept or tensor.numel() == 0:
                 return tensor
-            saved = _Saved(key, end, tensor.numel() * tensor.element_size(), tuple(tensor.shape), tensor.dtype)
+            saved = _Saved(
+                key, end, tensor.numel() * tensor.element_size(), tuple(tensor.shape), tensor.dtype
+            )
             self._packing.append((end, tensor.detach().contiguous()))
             end += round_up(saved.nbytes)
             return saved
@@ -108,7 +110,7 @@ class PlainPasses(Passes):
                     self._scatter(layer, j, graph.box.pop(), boundary)
             if layer < self.layers.num_layers:
                 self.cache.drop(Key("grad", layer, j))
-        self._end_pass(layer)
+        self._end_pass()
         return total
 
     def close(self) -> None:
@@ -121,7 +123,12 @@ class PlainPasses(Passes):
 
     def _kept_storages(self, block: Block) -> set[int]:
         """Addresses of what is not offloaded: parameters and topology."""
-        tensors: list[Tensor | None] = [*self._parameters, block.csr.indptr, block.csr.indices, block.csr.values]
+        tensors: list[Tensor | None] = [
+            *self._parameters,
+            block.csr.indptr,
+            block.csr.indices,
+            block.csr.values,
+        ]
         return {t.untyped_storage().data_ptr() for t in tensors if t is not None}
 
     def _write_saved(self, key: Key, nbytes: int) -> None:
@@ -153,8 +160,11 @@ class PlainPasses(Passes):
         staging = Staging(self.tiers.engine, self.tiers.host, "a saved tensor", saved.nbytes)
         file = self._saved_files[saved.key][0]
         self.tiers.engine.read(file, saved.offset, staging.buffer, saved.nbytes).result()
-        out = staging.data[: saved.nbytes].view(saved.dtype).view(saved.shape).to(
-            self.tiers.torch_device, copy=True
+        out = (
+            staging.data[: saved.nbytes]
+            .view(saved.dtype)
+            .view(saved.shape)
+            .to(self.tiers.torch_device, copy=True)
         )
         staging.free()
         self._count(saved.key, "load", round_up(saved.nbytes))

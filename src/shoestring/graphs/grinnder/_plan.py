@@ -145,7 +145,7 @@ def _plan_mode(
     compute_s: float | None,
     rates: tuple[float, float],
 ) -> ModePlan:
-    needs = needs_of(graph.sizes, layers, config, mode)
+    needs = needs_of(graph.sizes, layers, mode)
     cut = graph.info["partition"]
     known: dict[str, Any] = {
         "device_minimum_bytes": needs.device_minimum,
@@ -200,7 +200,7 @@ class _Rehearsal:
             return None
 
     def _run(self, *, computes: bool) -> tuple[Ledger, float]:
-        needs = needs_of(self.graph.sizes, self.layers, self.config, self.mode)
+        needs = needs_of(self.graph.sizes, self.layers, self.mode)
         placement = place(needs, self.config)
         tiers = Tiers(self.graph, self.config, torch.device("cpu"), engine=_CountingEngine())
         try:

@@ -1,9 +1,10 @@
 """The prepared graph: partitions, their topology and features in page-aligned files, made once and kept.
 
-Shapes: N vertices, n_j targets of partition j, K_j its columns (own vertices first, then the boundary), E_j edges.
+Shapes: N vertices; partition j has n_j targets, K_j columns (own vertices, then the boundary), E_j edges.
 """
 
 import hashlib
+import itertools
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -65,26 +66,39 @@ def graph_arrays(data: Any) -> GraphArrays:
     DataError
         If edges, features or labels are missing or do not fit each other.
     """
-    get = data.get if isinstance(data, Mapping) else lambda name: getattr(data, name, None)
-    edge_index, x, y = get("edge_index"), get("x"), get("y")
-    for name, value in (("edge_index", edge_index), ("x", x), ("y", y)):
-        if not isinstance(value, Tensor):
-            raise DataError(f"the graph has no {name}; give PyG Data with edge_index, x and y")
+    found = {n: _field(data, n) for n in _FIELDS}
+    edge_index, x, y = (_needed(found, n) for n in ("edge_index", "x", "y"))
     num = x.shape[0]
     if x.dim() != 2 or not x.is_floating_point() or y.shape[0] != num:
         raise DataError(
             f"x is {x.dtype} of shape {tuple(x.shape)} and y has shape {tuple(y.shape)}; "
             "give float features (N, D) and a label for each vertex"
         )
-    masks = [_mask(get(f"{name}_mask"), name, num) for name in ("train", "val", "test")]
-    if not bool(masks[0].any()):
+    train, val, test = (_mask(found[f"{name}_mask"], name, num) for name in ("train", "val", "test"))
+    if not bool(train.any()):
         raise DataError("no vertex is for training; give a train_mask with at least one True")
-    if y.dim() == 1 and bool((y[masks[0]] < 0).any()):
-        raise DataError("a training vertex has a negative label; take vertices without label out of train_mask")
-    weight = get("edge_weight")
-    if weight is None and isinstance(get("edge_attr"), Tensor) and get("edge_attr").dim() == 1:
-        weight = get("edge_attr")
-    return GraphArrays(edge_index, x, y, *masks, edge_weight=weight)
+    if y.dim() == 1 and bool((y[train] < 0).any()):
+        raise DataError(
+            "a training vertex has a negative label; take vertices without label out of train_mask"
+        )
+    weight = found["edge_weight"]
+    if weight is None and isinstance(found["edge_attr"], Tensor) and found["edge_attr"].dim() == 1:
+        weight = found["edge_attr"]
+    return GraphArrays(edge_index, x, y, train, val, test, weight)
+
+
+_FIELDS = ("edge_index", "x", "y", "train_mask", "val_mask", "test_mask", "edge_weight", "edge_attr")
+
+
+def _field(data: Any, name: str) -> Any:
+    return data.get(name) if isinstance(data, Mapping) else getattr(data, name, None)
+
+
+def _needed(found: Mapping[str, Any], name: str) -> Tensor:
+    value = found[name]
+    if not isinstance(value, Tensor):
+        raise DataError(f"the graph has no {name}; give PyG Data with edge_index, x and y")
+    return value
 
 
 def _mask(mask: Any, name: str, num: int) -> Tensor:
@@ -138,7 +152,6 @@ def _transpose_arrays(block: PartBlock) -> list[Tensor]:
     return [t.csr.indptr, t.csr.indices, last]
 
 
-
 class PreparedGraph:
     """A partitioned graph on storage; what stays in memory are sizes, labels, masks and the vertex order.
 
@@ -163,7 +176,9 @@ class PreparedGraph:
         except (OSError, ValueError) as e:
             raise StorageError(f"{folder} holds no prepared graph ({e}); prepare it again") from e
         if info.get("schema") != _SCHEMA:
-            raise StorageError(f"{folder} has schema {info.get('schema')}, {_SCHEMA} is read; prepare it again")
+            raise StorageError(
+                f"{folder} has schema {info.get('schema')}, {_SCHEMA} is read; prepare it again"
+            )
         self.info: dict[str, Any] = info
         self.ptr: tuple[int, ...] = tuple(info["ptr"])
         self.num_features: int = info["num_features"]
@@ -172,7 +187,9 @@ class PreparedGraph:
         self.alpha: float = info["partition"]["alpha"]
         tensors = load_file(folder / "vertices.safetensors")
         self.perm, self.y = tensors["perm"], tensors["y"]
-        self.train_mask, self.val_mask, self.test_mask = (tensors[f"{n}_mask"] for n in ("train", "val", "test"))
+        self.train_mask, self.val_mask, self.test_mask = (
+            tensors[f"{n}_mask"] for n in ("train", "val", "test")
+        )
         topologies = {
             t["kind"]: TopologySizes(
                 weighted=t["weighted"],
@@ -219,7 +236,8 @@ class PreparedGraph:
         """Return the sizes of a kind of topology."""
         if kind not in self.sizes.topologies:
             raise DataError(
-                f"the prepared graph in {self.folder} has topologies {', '.join(self.kinds)}, the model needs "
+                f"the prepared graph in {self.folder} has topologies {', '.join(self.kinds)}, the "
+                "model needs "
                 f"{kind}; prepare it with this model"
             )
         return self.sizes.topologies[kind]
@@ -253,10 +271,7 @@ class PreparedGraph:
 
 def _views(record: Tensor, shapes: Sequence[tuple[int, int]], types: Sequence[torch.dtype]) -> list[Tensor]:
     offsets, _ = record_layout(shapes)
-    return [
-        record[o : o + n * size].view(t)
-        for o, (n, size), t in zip(offsets, shapes, types, strict=False)
-    ]
+    return [record[o : o + n * size].view(t) for o, (n, size), t in zip(offsets, shapes, types, strict=False)]
 
 
 def write_graph(
@@ -292,7 +307,9 @@ def write_graph(
         topologies = [_write_topology(building, i, k, base, ptr, dtype) for i, k in enumerate(kinds)]
         _write_features(building / "features.bin", arrays.x, perm, ptr, dtype)
         order = perm.long()
-        masks = {f"{n}_mask": getattr(arrays, f"{n}_mask")[order].contiguous() for n in ("train", "val", "test")}
+        masks = {
+            f"{n}_mask": getattr(arrays, f"{n}_mask")[order].contiguous() for n in ("train", "val", "test")
+        }
         vertices = {"perm": perm.to(torch.int32).contiguous(), "y": arrays.y[order].contiguous(), **masks}
         save_file(vertices, building / "vertices.safetensors")
         classes = arrays.y.shape[1] if arrays.y.dim() == 2 else int(arrays.y.max()) + 1
@@ -315,7 +332,8 @@ def write_graph(
         shutil.rmtree(building, ignore_errors=True)
         raise StorageError(
             f"could not write the prepared graph to {folder}: {e}. It needs about "
-            f"{arrays.x.numel() * dtype.itemsize + 40 * arrays.edge_index.shape[1]} bytes in a writable folder"
+            f"{arrays.x.numel() * dtype.itemsize + 40 * arrays.edge_index.shape[1]} bytes in a "
+            "writable folder"
         ) from e
     return PreparedGraph(folder)
 
@@ -325,9 +343,10 @@ def _write_topology(
 ) -> dict[str, Any]:
     csr = prepare_topology(kind, base, dtype)
     cols, edges, sources = [], [], []
-    with (folder / f"topology-{index}.bin").open("wb") as forward, (folder / f"transpose-{index}.bin").open(
-        "wb"
-    ) as transpose:
+    with (
+        (folder / f"topology-{index}.bin").open("wb") as forward,
+        (folder / f"transpose-{index}.bin").open("wb") as transpose,
+    ):
         for part in range(len(ptr) - 1):
             block = cut_blocks(csr, ptr, part)
             cols.append(block.csr.num_cols)
@@ -335,7 +354,13 @@ def _write_topology(
             sources.append([list(s) for s in block.sources])
             forward.write(_record(_forward_arrays(block)))
             transpose.write(_record(_transpose_arrays(block)))
-    return {"kind": kind, "weighted": csr.values is not None, "cols": cols, "edges": edges, "sources": sources}
+    return {
+        "kind": kind,
+        "weighted": csr.values is not None,
+        "cols": cols,
+        "edges": edges,
+        "sources": sources,
+    }
 
 
 def _record(arrays: Sequence[Tensor]) -> bytes:
@@ -349,7 +374,7 @@ def _record(arrays: Sequence[Tensor]) -> bytes:
 
 def _write_features(path: Path, x: Tensor, perm: Tensor, ptr: Sequence[int], dtype: torch.dtype) -> None:
     with path.open("wb") as file:
-        for start, stop in zip(ptr[:-1], ptr[1:], strict=True):
+        for start, stop in itertools.pairwise(ptr):
             rows = x[perm[start:stop].long()].to(dtype).contiguous().numpy()
             file.write(rows.data)
             file.write(bytes(-rows.nbytes % PAGE))

@@ -29,11 +29,11 @@ class Schedule:
         self.sources: list[list[tuple[tuple[int, int], ...]]] = [
             list(graph.topology(kind).sources) for kind in model.kinds
         ]
-        self._orders = [self._order(graph, config, l) for l in range(self.num_layers)]
+        self._orders = [self._order(graph, config, layer) for layer in range(self.num_layers)]
         last = self.num_layers - 1 if self.fused and training else self.num_layers
-        self.passes: list[tuple[str, int]] = [("forward", l) for l in range(1, last + 1)]
+        self.passes: list[tuple[str, int]] = [("forward", layer) for layer in range(1, last + 1)]
         if training:
-            self.passes += [("backward", l) for l in range(self.num_layers, 0, -1)]
+            self.passes += [("backward", layer) for layer in range(self.num_layers, 0, -1)]
         self.length = len(self.passes) * self.parts
         self.now = 0
         self.needed_now: set[Key] = set()
@@ -42,7 +42,7 @@ class Schedule:
         self._fill(mode)
 
     def order(self, direction: str, layer: int) -> Sequence[int]:
-        """Targets of a pass in order; the backward pass of a layer runs in reverse, over what is still cached."""
+        """Return the targets of a pass; a backward pass runs in reverse, over what is still cached."""
         order = self._orders[layer - 1]
         return order if direction == "forward" else order[::-1]
 
@@ -66,9 +66,7 @@ class Schedule:
     def _order(self, graph: PreparedGraph, config: Config, layer: int) -> list[int]:
         if config.order == "natural":
             return list(range(self.parts))
-        needs = [
-            frozenset((j, *(q for q, _ in row))) for j, row in enumerate(self.sources[layer])
-        ]
+        needs = [frozenset((j, *(q for q, _ in row))) for j, row in enumerate(self.sources[layer])]
         return greedy_order(needs, [graph.rows(j) for j in range(self.parts)])
 
     def _fill(self, mode: Mode) -> None:

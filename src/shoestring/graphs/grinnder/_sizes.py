@@ -16,7 +16,7 @@ _ALIGN = 64
 
 
 def record_layout(shapes: Sequence[tuple[int, int]]) -> tuple[list[int], int]:
-    """Offsets and total bytes of a record of arrays with (numel, itemsize) `shapes`, each aligned to 64 bytes."""
+    """Offsets and total bytes of a record of (numel, itemsize) arrays, each aligned to 64 bytes."""
     offsets, end = [], 0
     for numel, itemsize in shapes:
         offsets.append(end)
@@ -32,7 +32,7 @@ class TopologySizes:
     cols: tuple[int, ...]
     edges: tuple[int, ...]
     sources: tuple[tuple[tuple[int, int], ...], ...]
-    """Per partition: (owner, number of boundary columns), owners ascending; empty when only sizes are known."""
+    """Per partition (owner, boundary columns), owners ascending; empty when only sizes are known."""
 
     def forward_shapes(self, part: int, rows: int, itemsize: int) -> list[tuple[int, int]]:
         """(numel, itemsize) of indptr, indices, boundary[, values]."""

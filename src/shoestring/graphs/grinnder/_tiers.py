@@ -1,7 +1,5 @@
 """The three tiers of a run: device and host as budgets, storage as files; every byte between them counted."""
 
-import warnings
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,7 +9,7 @@ from shoestring.core.errors import ConfigError
 from shoestring.graphs.grinnder._prepare import PreparedGraph
 from shoestring.graphs.grinnder.config import Config
 from shoestring.native.io import Buffer, Engine
-from shoestring.storage import FIXED, PAGE, Budget, Key, Ledger, PartitionFiles, Reservation, Transfer, round_up
+from shoestring.storage import FIXED, Budget, Key, Ledger, PartitionFiles, Reservation, Transfer, round_up
 from shoestring.storage.scratch import Scratch
 
 __all__ = ["POOL_BYTES", "Staging", "Tiers", "TopologyFeed", "open_engine"]
@@ -142,7 +140,9 @@ class TopologyFeed:
             back.wait()
         tiers = self._tiers
         kind = tiers.graph.kinds[index]
-        block, boundary = tiers.graph.unpack(kind, part, forward.data, back.data if back is not None else None)
+        block, boundary = tiers.graph.unpack(
+            kind, part, forward.data, back.data if back is not None else None
+        )
         return block, boundary
 
     def release(self, index: int, part: int) -> None:

@@ -66,7 +66,7 @@ class TrainResult:
 
 
 class Trainer:
-    """Trains a model on a prepared graph within the budgets of a config; use as a context manager or call `close`.
+    """Trains a model on a prepared graph within the budgets of a config; a context manager.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class Trainer:
         self.layers = as_layers(model)
         self.model = model
         self._check_model()
-        self.needs = needs_of(graph.sizes, self.layers, config, mode)
+        self.needs = needs_of(graph.sizes, self.layers, mode)
         self.placement = place(self.needs, config)
         self.tiers = Tiers(graph, config, torch.device(device))
         self.tiers.device.minimum_bytes = self.needs.device_minimum
@@ -242,7 +242,8 @@ class Trainer:
             raise ConfigError(f"epochs={epochs} is negative; give 0 or more")
         if optimizer not in get_args(OptimizerName):
             raise ConfigError(
-                f"optimizer={optimizer!r} is not one of {', '.join(get_args(OptimizerName))}; for another, call "
+                f"optimizer={optimizer!r} is not one of {', '.join(get_args(OptimizerName))}; for "
+                "another, call "
                 "loss_and_gradients and step yourself"
             )
 
@@ -256,8 +257,9 @@ class Trainer:
         return {"epoch": len(losses), "seed": self.config.seed, "losses": losses, "run": self._identity()}
 
     def _identity(self) -> str:
-        """What must not change between a run and its resumption; partitions and mode may."""
-        return f"{type(self.model).__name__} {list(self.layers.widths)} {self.graph.dtype_name} {self.config.seed}"
+        """Name what must not change between a run and its resumption; partitions and mode may."""
+        widths, dtype = list(self.layers.widths), self.graph.dtype_name
+        return f"{type(self.model).__name__} {widths} {dtype} {self.config.seed}"
 
     def _resume(self, checkpoint: Path | None, optimizer: Optimizer) -> list[float]:
         if checkpoint is None or not checkpoint.exists():
@@ -265,7 +267,8 @@ class Trainer:
         meta = load_checkpoint(checkpoint, self.model, optimizer)
         if meta["run"] != self._identity():
             raise StorageError(
-                f"{checkpoint} is of the run {meta['run']!r}, this one is {self._identity()!r}; give the same model "
+                f"{checkpoint} is of the run {meta['run']!r}, this one is {self._identity()!r}; give "
+                "the same model "
                 "and seed, or another file"
             )
         return [float(v) for v in meta["losses"]]
@@ -310,12 +313,14 @@ class Trainer:
             )
         if self.layers.widths[-1] < self.graph.num_classes:
             raise DataError(
-                f"the model has {self.layers.widths[-1]} outputs, the graph {self.graph.num_classes} classes; "
+                f"the model has {self.layers.widths[-1]} outputs, the graph {self.graph.num_classes} "
+                "classes; "
                 "build the model for this graph"
             )
         wrong = [n for n, p in self.model.named_parameters() if p.dtype != self.graph.dtype]
         if wrong:
             raise ConfigError(
-                f"parameter {wrong[0]!r} is {self.model.get_parameter(wrong[0]).dtype}, the graph was prepared as "
+                f"parameter {wrong[0]!r} is {self.model.get_parameter(wrong[0]).dtype}, the graph was "
+                "prepared as "
                 f"{self.graph.dtype}; call model.to({self.graph.dtype}) or set dtype in the config"
             )

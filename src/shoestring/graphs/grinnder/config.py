@@ -10,7 +10,7 @@ from shoestring.storage import parse_bytes
 __all__ = ["CacheMode", "Config", "IoConfig", "Mode"]
 
 Mode = Literal["grinnder", "regather", "hongtu", "snapshot", "plain"]
-"""``grinnder`` all parts; ``regather`` without cache and bypass; ``hongtu``, ``snapshot``, ``plain`` baselines."""
+"""``grinnder`` all parts; ``regather`` without cache and bypass; the others are baselines."""
 CacheMode = Literal["auto", "lru_layer", "partition_lru", "one_layer"]
 
 

@@ -119,7 +119,7 @@ def _prepare() -> Preparation:
     return Preparation(run=REFERENCE, timeout_s=900, sources=SOURCES)
 
 
-# ---- A: a layer fits the host, snapshots do not ----------------------------------------------------------------
+# ---- A: a layer fits the host, snapshots do not ----
 
 
 def _volume_arms(base: Mapping[str, Any], names: Sequence[str] = ()) -> tuple[Arm, ...]:
@@ -149,12 +149,14 @@ def _volumes(layers: int) -> Workload:
     names += ["snapshot", "plain"] if layers == 3 else []
     return Workload(
         name=f"volumes-{layers}",
-        title=f"A: a layer fits the host, snapshots do not; block model of 60,000 vertices, GCN of {layers} layers",
+        title=f"A: a layer fits the host, snapshots do not; block model of 60,000 vertices, GCN of "
+        f"{layers} layers",
         data="synthetic",
         run=TRAINING,
         arms=_volume_arms(base, names),
         seeds=(0, 1, 2),
-        budget="2 epochs, the second one measured; host 2.5 hidden layers (2.5 D), storage 200 MB/s (emulated); 16 "
+        budget="2 epochs, the second one measured; host 2.5 hidden layers (2.5 D), storage 200 MB/s "
+        "(emulated); 16 "
         "partitions, switching-aware with BFS start, for every arm",
         options={
             "graph": {"kind": "block_model", "num_nodes": 60_000, "mean_degree": 12.0, "num_features": 128},
@@ -183,7 +185,8 @@ def _volumes_quick() -> Workload:
         run=TRAINING,
         arms=_volume_arms(base, ("grinnder-cold", "hongtu-cold", "grinnder")),
         seeds=(0,),
-        budget="2 epochs, the second one measured; host 2.5 hidden layers (2.5 D); 8 partitions for every arm",
+        budget="2 epochs, the second one measured; host 2.5 hidden layers (2.5 D); 8 partitions for "
+        "every arm",
         options={
             "graph": {"kind": "block_model", "num_nodes": 6_000, "mean_degree": 12.0, "num_features": 64},
             "model": {"kind": "gcn", "hidden": 64, "layers": 3},
@@ -219,7 +222,8 @@ def _volume_claims(workload: str, factor: float) -> tuple[Claim, ...]:
             "GriNNder's epoch is faster than HongTu's on the same storage.",
             Compare(metric="epoch_s", arm="grinnder-paper", than="hongtu", direction="lower", ratio=1.4),
             "up to 9.78x; products, 3 layers: .12 against .17 min",
-            "With few partitions' worth of snapshots over the budget, the emulated link is not the bottleneck.",
+            "With few partitions' worth of snapshots over the budget, the emulated link is not the "
+            "bottleneck.",
         ),
         claim(
             "ours",
@@ -231,12 +235,14 @@ def _volume_claims(workload: str, factor: float) -> tuple[Claim, ...]:
     return (
         claim(
             "traffic",
-            f"Regathering instead of snapshots cuts the storage traffic at least {factor}-fold when nothing stays "
+            f"Regathering instead of snapshots cuts the storage traffic at least {factor}-fold when "
+            "nothing stays "
             "resident.",
             Compare(
                 metric="storage_mb", arm="grinnder-cold", than="hongtu-cold", direction="lower", ratio=factor
             ),
-            "((2 alpha + 2) L + 2 L - 1) D against (5 L - 1) D, derived; 2.1 against 192 GB of writes on IGB-medium",
+            "((2 alpha + 2) L + 2 L - 1) D against (5 L - 1) D, derived; 2.1 against 192 GB of "
+            "writes on IGB-medium",
         ),
         claim(
             "formula",
@@ -266,10 +272,12 @@ def _volume_claims(workload: str, factor: float) -> tuple[Claim, ...]:
     )
 
 
-# ---- B: the host holds less than a layer ----------------------------------------------------------------------
+# ---- B: the host holds less than a layer ----
 
 
-def _cache_arms(base: Mapping[str, Any], sizes: Mapping[str, float], kinds: Sequence[str] = ()) -> tuple[Arm, ...]:
+def _cache_arms(
+    base: Mapping[str, Any], sizes: Mapping[str, float], kinds: Sequence[str] = ()
+) -> tuple[Arm, ...]:
     cuts: dict[str, tuple[str, dict[str, Any]]] = {
         "metis": ("METIS", {"partitioner": "metis"}),
         "bfs": ("switching-aware, BFS start", {"partitioner": "switching", "init": "bfs"}),
@@ -323,10 +331,13 @@ def _cache(graph: str) -> Workload:
     kinds += [f"{c}-hongtu-{size}" for size in sizes for c in cuts if c != "metis"]
     return Workload(
         name=f"cache-{graph}",
-        title=f"B: the host holds less than a layer, {words[graph]}; 20,000 vertices, GCN of 3 layers, 32 partitions",
+        title=f"B: the host holds less than a layer, {words[graph]}; 20,000 vertices, GCN of 3 "
+        "layers, 32 partitions",
         data="synthetic",
         run=TRAINING,
-        arms=_cache_arms({"parts": 32, "device_budget": "1GiB", "io": {"topology": "resident"}}, sizes, kinds),
+        arms=_cache_arms(
+            {"parts": 32, "device_budget": "1GiB", "io": {"topology": "resident"}}, sizes, kinds
+        ),
         seeds=(0, 1, 2),
         budget="2 epochs, the second one measured; host .25 or .5 hidden layers (D)",
         options={
@@ -338,7 +349,9 @@ def _cache(graph: str) -> Workload:
         timeout_s=900,
         scaled_down=(
             EMULATED,
-            ScaledDown(what="graph", ours="20,000 vertices, 32 partitions", paper="up to 111M, 2,048 partitions"),
+            ScaledDown(
+                what="graph", ours="20,000 vertices, 32 partitions", paper="up to 111M, 2,048 partitions"
+            ),
         ),
     )
 
@@ -373,32 +386,40 @@ def _cache_claims(workload: str, sizes: Sequence[str]) -> tuple[Claim, ...]:
         claims += [
             Claim(
                 name=f"{workload}-locality-{size}",
-                text=f"A cache of partitions ({size} of a layer) has hits because dependencies are concentrated: more "
+                text=f"A cache of partitions ({size} of a layer) has hits because dependencies are "
+                "concentrated: more "
                 "hits on good partitions than on random ones.",
                 source="section on the partition-wise cache",
                 workload=workload,
                 check=Compare(metric="hit_rate", arm=f"bfs-lru-{size}", than=f"random-lru-{size}"),
                 paper="hit rates 28.6 % (products) to 83.6 % (papers100M)",
-                if_not="Every partition of this graph depends on nearly all others, so that LRU evicts what is needed "
+                if_not="Every partition of this graph depends on nearly all others, so that LRU "
+                "evicts what is needed "
                 "next.",
             ),
             Claim(
                 name=f"{workload}-random-loses-{size}",
-                text="On random partitions partition LRU moves more bytes than HongTu's snapshots (the limitation that "
+                text="On random partitions partition LRU moves more bytes than HongTu's snapshots "
+                "(the limitation that "
                 "the paper states).",
                 source="discussion of partition quality",
                 workload=workload,
                 check=Compare(metric="storage_mb", arm=f"random-lru-{size}", than=f"random-hongtu-{size}"),
-                paper="training with random partitions: 14.7 and 353 s an epoch against 6.9 and 55.6 s with METIS",
+                paper="training with random partitions: 14.7 and 353 s an epoch against 6.9 and 55.6 "
+                "s with METIS",
             ),
             Claim(
                 name=f"{workload}-ours-{size}",
-                text="Farthest next use with page reads moves fewer bytes than LRU where LRU loses most (random "
+                text="Farthest next use with page reads moves fewer bytes than LRU where LRU loses "
+                "most (random "
                 "partitions).",
                 source="ours",
                 workload=workload,
                 check=Compare(
-                    metric="storage_mb", arm=f"random-ours-{size}", than=f"random-lru-{size}", direction="lower"
+                    metric="storage_mb",
+                    arm=f"random-ours-{size}",
+                    than=f"random-lru-{size}",
+                    direction="lower",
                 ),
                 paper="ours, not the paper's",
             ),
@@ -416,7 +437,7 @@ def _cache_claims(workload: str, sizes: Sequence[str]) -> tuple[Claim, ...]:
     return tuple(claims)
 
 
-# ---- A and B on real graphs ------------------------------------------------------------------------------------
+# ---- A and B on real graphs ----
 
 
 def _real_volumes(name: str, file: str) -> Workload:
@@ -426,9 +447,13 @@ def _real_volumes(name: str, file: str) -> Workload:
         title=f"A on a real graph: {file}, GCN of 3 layers",
         data="real",
         run=TRAINING,
-        arms=_volume_arms(base, ("grinnder-cold", "hongtu-cold", "grinnder-paper", "grinnder", "hongtu", "snapshot", "regather")),
+        arms=_volume_arms(
+            base,
+            ("grinnder-cold", "hongtu-cold", "grinnder-paper", "grinnder", "hongtu", "snapshot", "regather"),
+        ),
         seeds=(0, 1, 2),
-        budget="2 epochs, the second one measured; host 2.5 hidden layers (2.5 D); 8 partitions for every arm",
+        budget="2 epochs, the second one measured; host 2.5 hidden layers (2.5 D); 8 partitions for "
+        "every arm",
         options={
             "graph": {"kind": "file", "name": file, "project": 128},
             "model": {"kind": "gcn", "hidden": 128, "layers": 3},
@@ -452,7 +477,7 @@ def _real_claims(workload: str) -> tuple[Claim, ...]:
     return tuple(c for c in _volume_claims(workload, 1.8) if c.name.removeprefix(f"{workload}-") in kept)
 
 
-# ---- C: partitioners --------------------------------------------------------------------------------------------
+# ---- C: partitioners ----
 
 
 def _partitioners(graph: str) -> Workload:
@@ -463,8 +488,18 @@ def _partitioners(graph: str) -> Workload:
     rows: tuple[tuple[str, str, Role, dict[str, str]], ...] = (
         ("random", "random", "bound", {"method": "random"}),
         ("spinner", "Spinner", "baseline", {"method": "spinner"}),
-        ("switching", "switching-aware (paper: random start)", "system", {"method": "switching", "init": "random"}),
-        ("switching-bfs", "switching-aware, BFS start (ours)", "system", {"method": "switching", "init": "bfs"}),
+        (
+            "switching",
+            "switching-aware (paper: random start)",
+            "system",
+            {"method": "switching", "init": "random"},
+        ),
+        (
+            "switching-bfs",
+            "switching-aware, BFS start (ours)",
+            "system",
+            {"method": "switching", "init": "bfs"},
+        ),
         ("metis", "METIS", "baseline", {"method": "metis"}),
     )
     return Workload(
@@ -498,7 +533,14 @@ def _partition_claims(workload: str) -> tuple[Claim, ...]:
         )
 
     return (
-        lower("random", "Switching-aware beats random parts in alpha.", "alpha", "switching", "random", "3.31 (IGB)"),
+        lower(
+            "random",
+            "Switching-aware beats random parts in alpha.",
+            "alpha",
+            "switching",
+            "random",
+            "3.31 (IGB)",
+        ),
         lower(
             "spinner",
             "Switching-aware is at least as good as Spinner in alpha.",
@@ -535,7 +577,7 @@ def _partition_claims(workload: str) -> tuple[Claim, ...]:
     )
 
 
-# ---- D: accuracy does not depend on the partitions ----------------------------------------------------------------
+# ---- D: accuracy does not depend on the partitions ----
 
 
 def _accuracy_arms() -> tuple[Arm, ...]:
@@ -621,7 +663,11 @@ def _accuracy_claims(workload: str) -> tuple[Claim, ...]:
 def _out_of_reach() -> tuple[Claim, ...]:
     rows = (
         ("papers100m", "One epoch of papers100M on one machine with one GPU.", "9.07 min, 3 layers"),
-        ("igb-medium", "Faster than HongTu on IGB-medium, 3 and 5 layers.", ".93 and 1.52 against 6.46 and 14.90 min"),
+        (
+            "igb-medium",
+            "Faster than HongTu on IGB-medium, 3 and 5 layers.",
+            ".93 and 1.52 against 6.46 and 14.90 min",
+        ),
         ("gds", "Direct transfers between GPU and storage gain little.", "13 to 14 % slower without them"),
     )
     return tuple(
@@ -642,11 +688,17 @@ def _plots(workloads: Sequence[Workload]) -> tuple[Plot, ...]:
     plots = []
     for w in workloads:
         if w.name.startswith("partitioners"):
-            plots.append(Plot(title=f"Expansion, {w.name}", workload=w.name, kind="dots", of="alpha", x_title="alpha"))
+            plots.append(
+                Plot(title=f"Expansion, {w.name}", workload=w.name, kind="dots", of="alpha", x_title="alpha")
+            )
         elif w.name.startswith("accuracy"):
             plots.append(
                 Plot(
-                    title=f"Accuracy, {w.name}", workload=w.name, kind="dots", of="accuracy", x_title="test accuracy (%)"
+                    title=f"Accuracy, {w.name}",
+                    workload=w.name,
+                    kind="dots",
+                    of="accuracy",
+                    x_title="test accuracy (%)",
                 )
             )
         else:

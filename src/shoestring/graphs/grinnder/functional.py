@@ -93,7 +93,7 @@ def epoch_volumes(
     itemsize: int,
     fuse_last: bool = False,
 ) -> LayerVolumes:
-    """Bytes of activations, gradients and snapshots of one epoch when a layer fits the cache but does not stay.
+    """Bytes of activations, gradients, snapshots of an epoch when a layer fits the cache but does not stay.
 
     With D = N * width * itemsize bytes a layer, and all widths equal, this is the derivation of the dossier:
     GriNNder ``(5 L - 1) D`` and HongTu ``((2 alpha + 2) L + 2 L - 1) D`` bytes of storage traffic.
@@ -111,7 +111,7 @@ def epoch_volumes(
     """
     layers = len(widths) - 1
     size = [num_nodes * w * itemsize for w in widths]
-    gathered = [columns[l - 1] * widths[l - 1] * itemsize for l in range(1, layers + 1)]
+    gathered = [c * w * itemsize for c, w in zip(columns, widths[:-1], strict=True)]
     read = write = device_host = device_storage = 0
     snapshots = mode != "grinnder"
     bypass = mode != "hongtu"
