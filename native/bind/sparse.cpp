@@ -95,6 +95,14 @@ void bind_type(nb::module_& m) {
       "threads"_a, "Gradients of attend; scratch (edges, heads) is overwritten.");
 
   m.def(
+      "add_rows",
+      [](const Indices& index, const Matrix<const T>& x, const Matrix<T>& out, int threads) {
+        const nb::gil_scoped_release unlocked;
+        graph::add_rows(index.data(), size(index.size()), x.data(), out.data(), size(x.shape(1)), threads);
+      },
+      "index"_a.noconvert(), "x"_a.noconvert(), "out"_a.noconvert(), "threads"_a, "out[index[i]] += x[i]");
+
+  m.def(
       "dropout_rows",
       [](const Matrix<const T>& x, const Matrix<T>& out, const Flat<const std::int64_t>& vertices, std::uint64_t key,
          std::uint32_t threshold, T scale, int threads) {

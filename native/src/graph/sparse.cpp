@@ -83,11 +83,10 @@ std::vector<Range> split_rows(const SparseRows<T>& a, std::int64_t width, int th
   return ranges;
 }
 
-// Dense columns in pieces, so that no two threads write to one place.
-template <class T>
-std::vector<Range> split_columns(const SparseRows<T>& a, std::int64_t width, int threads) {
+// Dense columns in pieces, so that no two threads write to one place; `rows` of them are visited in all.
+std::vector<Range> split_columns(std::int64_t rows, std::int64_t width, int threads) {
   const std::int64_t units = (width + kUnit - 1) / kUnit;
-  threads = useful_threads((a.indptr[a.rows] + a.cols) * width, threads);
+  threads = useful_threads(rows * width, threads);
   const std::int64_t pieces = std::min<std::int64_t>(threads, std::max<std::int64_t>(units, 1));
   std::vector<Range> ranges;
   for (std::int64_t t = 0; t < pieces; ++t) {
@@ -105,7 +104,7 @@ void spmm(const SparseRows<T>& a, const T* x, T* out, std::int64_t width, int th
 
 template <class T>
 void spmm_transposed(const SparseRows<T>& a, const T* g, T* out, std::int64_t width, int threads) {
-  run(split_columns(a, width, threads), [&](Range dense) { table<T>().spmm_transposed(a, g, out, width, dense); });
+  run(split_columns(a.indptr[a.rows] + a.cols, width, threads), [&](Range dense) { table<T>().spmm_transposed(a, g, out, width, dense); });
 }
 
 template <class T>
@@ -116,7 +115,7 @@ void segment_max(const SparseRows<T>& a, const T* x, T* out, std::int64_t width,
 template <class T>
 void segment_max_backward(const SparseRows<T>& a, const T* x, const T* out, const T* grad_out, T* grad_x,
                           std::int64_t width, int threads) {
-  run(split_columns(a, width, threads),
+  run(split_columns(a.indptr[a.rows] + a.cols, width, threads),
       [&](Range dense) { table<T>().segment_max_backward(a, x, out, grad_out, grad_x, width, dense); });
 }
 
@@ -132,7 +131,7 @@ void attend_backward(const SparseRows<T>& a, const Attention<T>& in, const T* we
   const std::int64_t width = in.heads * in.channels;
   run(split_rows(a, width, threads),
       [&](Range rows) { table<T>().attend_backward_rows(a, in, weights, grad_out, grad, rows); });
-  run(split_columns(a, width, threads), [&](Range dense) {
+  run(split_columns(a.indptr[a.rows] + a.cols, width, threads), [&](Range dense) {
     table<T>().attend_backward_x(a, in, weights, grad_out, grad.x, dense);
     if (dense.begin > 0) return;
     std::fill_n(grad.source, a.cols * in.heads, T{0});
@@ -153,6 +152,12 @@ void dropout_rows(const T* x, T* out, const std::int64_t* vertices, std::int64_t
   run(ranges, [&](Range part) {
     table<T>().dropout_rows(x, out, vertices, width, key, threshold, scale, part);
   });
+}
+
+template <class T>
+void add_rows(const std::int32_t* index, std::int64_t count, const T* x, T* out, std::int64_t width, int threads) {
+  run(split_columns(count, width, threads),
+      [&](Range dense) { table<T>().add_rows(index, count, x, out, width, dense); });
 }
 
 std::int64_t group(const std::int32_t* keys, std::int64_t items, std::int64_t groups, std::int64_t* indptr,
@@ -180,6 +185,7 @@ const char* sparse_simd() noexcept { return use_avx2() ? "avx2" : "scalar"; }
   template void attend(const SparseRows<T>&, const Attention<T>&, T*, T*, int);                                      \
   template void attend_backward(const SparseRows<T>&, const Attention<T>&, const T*, const T*,                       \
                                 const AttentionGradients<T>&, int);                                                  \
+  template void add_rows(const std::int32_t*, std::int64_t, const T*, T*, std::int64_t, int);                        \
   template void dropout_rows(const T*, T*, const std::int64_t*, std::int64_t, std::int64_t, std::uint64_t,           \
                              std::uint32_t, T, int);
 SHOESTRING_INSTANTIATE(float)

@@ -292,6 +292,17 @@ static void attend_backward_x(const SparseRows<T>& a, const Attention<T>& in, co
   }
 }
 
+template <class T>
+static void add_rows(const std::int32_t* index, std::int64_t count, const T* x, T* out, std::int64_t width,
+                     Range dense) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    if (i + kAhead < count) prefetch<true>(out + index[i + kAhead] * width + dense.begin, dense.end - dense.begin);
+    const T* from = x + i * width;
+    T* to = out + index[i] * width;
+    for (std::int64_t d = dense.begin; d < dense.end; ++d) to[d] += from[d];
+  }
+}
+
 static inline std::uint32_t mix32(std::uint32_t z) {
   z = (z ^ (z >> 16)) * 0x7FEB352DU;
   z = (z ^ (z >> 15)) * 0x846CA68BU;
@@ -319,7 +330,8 @@ static void dropout_rows(const T* x, T* out, const std::int64_t* vertices, std::
 template <class T>
 static constexpr SparseTable<T> make_table() {
   return {spmm<T>,   spmm_transposed<T>,      segment_max<T>,       segment_max_backward<T>,
-          attend<T>, attend_backward_rows<T>, attend_backward_x<T>, dropout_rows<T>};
+          attend<T>, attend_backward_rows<T>, attend_backward_x<T>, add_rows<T>,
+          dropout_rows<T>};
 }
 
 extern const SparseTable<float> table_float = make_table<float>();

@@ -22,6 +22,7 @@ struct SparseTable {
                                const AttentionGradients<T>& grad, Range rows);
   void (*attend_backward_x)(const SparseRows<T>& a, const Attention<T>& in, const T* weights, const T* grad_out,
                             T* grad_x, Range dense);
+  void (*add_rows)(const std::int32_t* index, std::int64_t count, const T* x, T* out, std::int64_t width, Range dense);
   void (*dropout_rows)(const T* x, T* out, const std::int64_t* vertices, std::int64_t width, std::uint64_t key,
                        std::uint32_t threshold, T scale, Range rows);
 };

@@ -269,15 +269,18 @@ def apply_conv(conv: nn.Module, x_KD: Tensor, block: Block) -> Tensor:
     return _apply_gat(cast("GATConv", conv), x_KD, block)
 
 
-def _transforms_first(block: Block, width_in: int, width_out: int) -> bool:
+def _transforms_first(rows: int, cols: int, edges: int, width_in: int, width_out: int) -> bool:
     """Whether ``A (x W)`` is estimated cheaper than ``(A x) W``."""
-    dense = float(width_in * width_out)
-    sparse = _FLOPS_PER_EDGE_VALUE * block.num_edges
-    return block.num_cols * dense + sparse * width_out < block.num_rows * dense + sparse * width_in
+    dense, sparse = float(width_in * width_out), _FLOPS_PER_EDGE_VALUE * edges
+    return cols * dense + sparse * width_out < rows * dense + sparse * width_in
+
+
+def _transforms_block_first(block: Block, x_KD: Tensor, width_out: int) -> bool:
+    return _transforms_first(block.num_rows, block.num_cols, block.num_edges, x_KD.shape[1], width_out)
 
 
 def _apply_gcn(conv: GCNConv, x_KD: Tensor, block: Block) -> Tensor:
-    if _transforms_first(block, x_KD.shape[1], conv.out_channels):
+    if _transforms_block_first(block, x_KD, conv.out_channels):
         out = sparse_ops.spmm(block, conv.lin(x_KD))
     else:
         out = conv.lin(sparse_ops.spmm(block, x_KD))
@@ -290,7 +293,7 @@ def _apply_sage(conv: SAGEConv, x_KD: Tensor, block: Block, kind: TopologyKind) 
         x_KD = conv.lin(x_KD).relu()
     if kind == "max":
         out = conv.lin_l(sparse_ops.segment_max(block, x_KD))
-    elif _transforms_first(block, x_KD.shape[1], conv.out_channels):
+    elif _transforms_block_first(block, x_KD, conv.out_channels):
         out = sparse_ops.spmm(block, nn.functional.linear(x_KD, conv.lin_l.weight))
         out = out if conv.lin_l.bias is None else out + conv.lin_l.bias
     else:
@@ -342,18 +345,20 @@ def working_bytes(conv: nn.Module, rows: int, cols: int, edges: int, itemsize: i
     int
         An upper estimate: input, output and their gradients, and what the layer keeps between the passes.
     """
-    width_out = output_width(conv)
-    width_in = input_width(conv)
+    width_out, width_in = output_width(conv), input_width(conv)
+    # Input, output and their gradients; one more output for the sums with bias and root.
     values = 2 * cols * width_in + 3 * rows * width_out
     if isinstance(conv, GATConv):
-        heads = conv.heads
-        values += 3 * cols * heads * conv.out_channels + 6 * edges * heads * max(1, conv.out_channels)
+        hidden = conv.heads * conv.out_channels
+        values += 4 * cols * hidden + 3 * rows * hidden + (2 * edges + 3 * (cols + rows)) * conv.heads
     elif topology_kind(conv) == "max":
-        values += 3 * edges * width_in + 2 * rows * width_in
+        values += 2 * rows * width_in
+    elif _transforms_first(rows, cols, edges, width_in, width_out):
+        values += 2 * cols * width_out
     else:
-        values += 2 * max(cols * width_out, rows * width_in)
-        if isinstance(conv, SAGEConv) and conv.project:
-            values += 3 * cols * width_in
+        values += 2 * rows * width_in
+    if isinstance(conv, SAGEConv):
+        values += 2 * rows * width_out + (3 * cols * width_in if conv.project else 0)
     return values * itemsize
 
 

@@ -17,7 +17,7 @@ from shoestring.native import sparse
 if TYPE_CHECKING:
     from shoestring.graphs.csr import Block, Csr
 
-__all__ = ["attend", "group", "segment_max", "spmm"]
+__all__ = ["attend", "group", "scatter_add_rows_", "segment_max", "spmm"]
 
 
 def _compiled(x: Tensor) -> bool:
@@ -240,3 +240,32 @@ def attend(
         return _sparse_torch.attend(block, x_KHC, source_KH, target_RH, negative_slope)
     out = _Attend.apply(x_KHC, source_KH, target_RH, block, negative_slope)  # type: ignore[no-untyped-call]  # as above
     return cast("Tensor", out)
+
+
+def scatter_add_rows_(target_ND: Tensor, index_M: Tensor, source_MD: Tensor) -> Tensor:
+    """Add row i of `source` to row ``index[i]`` of `target`, in place and in the order of i.
+
+    Parameters
+    ----------
+    target_ND : Tensor
+        float, (N, D), changed in place.
+    index_M : Tensor
+        int32 or int64, (M,), in 0 .. N - 1; may repeat.
+    source_MD : Tensor
+        float, (M, D).
+
+    Returns
+    -------
+    Tensor
+        `target`.
+
+    Notes
+    -----
+    Not differentiable. torch's ``index_add_`` where the compiled kernel does not apply: another device or dtype, a
+    target that is not row-major.
+    """
+    if _compiled(target_ND) and target_ND.is_contiguous() and source_MD.dtype == target_ND.dtype:
+        index = _array(index_M.to(torch.int32))
+        sparse.add_rows(index, _array(source_MD), target_ND.detach().numpy(), torch.get_num_threads())
+        return target_ND
+    return target_ND.index_add_(0, index_M, source_MD)

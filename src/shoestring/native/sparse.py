@@ -14,6 +14,7 @@ from shoestring.core.errors import DataError
 from shoestring.native import _core
 
 __all__ = [
+    "add_rows",
     "attend",
     "attend_backward",
     "dropout_rows",
@@ -163,6 +164,21 @@ def attend_backward(
     _core.sparse.attend_backward(
         indptr, indices, x, source, target, slope, weights, grad_out, *grads, scratch, threads
     )
+
+
+def add_rows(index: NDArray[np.int32], x: Floats, out: Floats, threads: int) -> None:
+    """Add row i of `x` (M, D) to row ``index[i]`` of `out` (N, D), in the order of i.
+
+    Raises
+    ------
+    DataError
+        If the shapes do not fit or an index is outside 0 .. N - 1.
+    """
+    _check_shape(index, x.shape[:1])
+    _check_shape(x, (x.shape[0], out.shape[1]))
+    if index.size and (index.min() < 0 or index.max() >= out.shape[0]):
+        raise DataError(f"rows {index.min()} .. {index.max()} of an array with {out.shape[0]} rows")
+    _core.sparse.add_rows(index, x, out, threads)
 
 
 def dropout_rows(

@@ -179,3 +179,19 @@ def test_a_wrong_dtype_is_refused_and_never_copied() -> None:
         sparse.spmm(
             indptr, indices, None, np.ones((2, 2), np.float32).T[:1], np.zeros((1, 2), np.float32)[:, ::-1], 1
         )
+
+
+@pytest.mark.parametrize("index_dtype", [torch.int32, torch.int64])
+@pytest.mark.parametrize("width", [1, 20, 130])
+def test_rows_are_added_in_place(width: int, index_dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(12)
+    target, source = (torch.randn(n, width, generator=generator, dtype=torch.float64) for n in (30, 500))
+    index = torch.randint(0, 30, (500,), generator=generator).to(index_dtype)
+    want = target.index_add(0, index, source)
+    assert sparse_ops.scatter_add_rows_(target, index, source) is target
+    torch.testing.assert_close(target, want, rtol=1e-13, atol=1e-13)
+    wide = torch.zeros(2 * width, 30).t()
+    sparse_ops.scatter_add_rows_(wide, index, torch.ones(500, 2 * width))
+    assert wide[:, 0].tolist() == torch.bincount(index, minlength=30).tolist()
+    with pytest.raises(DataError, match=r"rows 30 \.\. 30 of an array with 30 rows"):
+        sparse_ops.scatter_add_rows_(target, torch.tensor([30]), source[:1])

@@ -64,6 +64,10 @@ template <class T>
 void attend_backward(const SparseRows<T>& a, const Attention<T>& in, const T* weights, const T* grad_out,
                      const AttentionGradients<T>& grad, int threads);
 
+// out[index[i]] += x[i] for rows of `width` values, in the order of i; indices in 0..rows of out - 1.
+template <class T>
+void add_rows(const std::int32_t* index, std::int64_t count, const T* x, T* out, std::int64_t width, int threads);
+
 // Stable counting sort: indptr (groups + 1), order (items): items order[indptr[g]..indptr[g + 1]) have key g.
 // Returns the place of the first key outside 0..groups-1, or -1.
 [[nodiscard]] std::int64_t group(const std::int32_t* keys, std::int64_t items, std::int64_t groups,
