@@ -1,35 +1,47 @@
-"""The ledger adds up, filters and takes differences."""
+"""The ledger adds up, by link, direction, layer and what."""
 
 from shoestring.storage import Ledger
 
 
 def filled() -> Ledger:
     ledger = Ledger()
-    ledger.add("host-storage", "load", layer=0, what="act", num_bytes=100)
-    ledger.add("host-storage", "load", layer=0, what="act", num_bytes=50, requests=3)
-    ledger.add("device-storage", "store", layer=1, what="act", num_bytes=7)
-    ledger.add("device-host", "load", layer=1, what="gather", num_bytes=11)
+    ledger.add("host-storage", "load", layer=0, what="act", num_bytes=4096)
+    ledger.add("host-storage", "load", layer=0, what="act", num_bytes=8192)
+    ledger.add("device-storage", "store", layer=1, what="act", num_bytes=100, requests=3)
+    ledger.add("device-host", "load", layer=1, what="gather", num_bytes=7)
     return ledger
 
 
-def test_totals_by_any_column() -> None:
-    ledger = filled()
-    assert ledger.total() == 168
-    assert ledger.total("host-storage") == 150
-    assert ledger.total(layer=1) == 18
-    assert ledger.total(what="act", direction="store") == 7
-    assert (ledger.storage_read_bytes, ledger.storage_write_bytes) == (150, 7)
-    assert ledger.by_link()["host-storage"] == {"load": 150, "store": 0}
-    assert [r.requests for r in ledger.rows()] == [1, 4, 1]
+def test_rows_add_up_and_come_in_order() -> None:
+    rows = [(r.link, r.direction, r.layer, r.what, r.num_bytes, r.requests) for r in filled().rows()]
+    assert rows == [
+        ("device-host", "load", 1, "gather", 7, 1),
+        ("host-storage", "load", 0, "act", 12288, 2),
+        ("device-storage", "store", 1, "act", 100, 3),
+    ]
 
 
-def test_a_difference_holds_only_what_came_after() -> None:
+def test_totals_take_any_part_of_the_key() -> None:
     ledger = filled()
-    ledger.hit_bytes, ledger.miss_bytes = 30, 10
+    assert ledger.total() == 12395
+    assert ledger.total(layer=1) == 107
+    assert ledger.total(what="act") == 12388
+    assert ledger.storage_read_bytes == 12288
+    assert ledger.storage_write_bytes == 100
+    assert ledger.by_link()["device-host"] == {"load": 7, "store": 0}
+
+
+def test_the_difference_of_two_states_is_what_was_added_between() -> None:
+    ledger = filled()
     before = ledger.copy()
-    ledger.add("host-storage", "load", layer=0, what="act", num_bytes=5)
-    ledger.hit_bytes += 60
-    after = ledger.since(before)
-    assert after.total() == 5
-    assert (after.hit_rate, before.hit_rate) == (1.0, 0.75)
+    ledger.add("host-storage", "load", layer=0, what="act", num_bytes=1)
+    ledger.hit_bytes += 30
+    ledger.miss_bytes += 10
+    since = ledger.since(before)
+    assert [(r.layer, r.num_bytes, r.requests) for r in since.rows()] == [(0, 1, 1)]
+    assert since.hit_rate == 0.75
+    assert before.total() == 12395
+
+
+def test_without_demands_the_hit_rate_is_zero() -> None:
     assert Ledger().hit_rate == 0.0

@@ -1,6 +1,7 @@
-"""Scratch folders: of one run, gone with it, those of killed runs removed."""
+"""Scratch of a killed run goes, that of a living one stays."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,32 +11,46 @@ import pytest
 from shoestring.core.errors import StorageError
 from shoestring.storage.scratch import Scratch
 
-KILLED = """
-import os, signal, sys
+HOLD = """
+import sys, time
 from pathlib import Path
 from shoestring.storage.scratch import Scratch
-made = Scratch(Path(sys.argv[1]))
-(made.folder / "act-1.bin").write_bytes(b"stale")
-os.kill(os.getpid(), signal.SIGKILL)
+s = Scratch(Path(sys.argv[1]))
+(s.folder / "act-1.bin").write_bytes(b"x" * 100)
+print(s.folder, flush=True)
+time.sleep(60)
 """
 
 
-def test_a_folder_of_a_killed_run_is_removed_and_a_living_one_is_not(tmp_path: Path) -> None:
+def test_a_run_removes_its_own_folder(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path)
+    (scratch.folder / "act-1.bin").write_bytes(b"x")
+    scratch.remove()
+    assert list(tmp_path.iterdir()) == []
+    scratch.remove()
+
+
+def test_the_folder_of_a_living_run_stays_that_of_a_killed_one_goes(tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False, env=env)
-    (stale,) = tmp_path.glob("run-*")
-    living = Scratch(tmp_path)
-    assert living.removed == [stale]
-    assert not stale.exists()
-    other = Scratch(tmp_path)
-    assert other.removed == []
-    assert living.folder.is_dir()
-    living.remove()
-    other.remove()
-    assert not list(tmp_path.iterdir())
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=env
+    ) as other:
+        assert other.stdout is not None
+        folder = Path(other.stdout.readline().strip())
+        first = Scratch(tmp_path)
+        assert first.removed == []
+        assert folder.exists()
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+    second = Scratch(tmp_path)
+    assert second.removed == [folder]
+    assert not folder.exists()
+    assert first.folder.exists()
+    first.remove()
+    second.remove()
 
 
-def test_a_place_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+def test_a_place_that_is_no_folder_is_a_clean_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="Give a folder"):
+    with pytest.raises(StorageError, match="scratch"):
         Scratch(tmp_path / "file")

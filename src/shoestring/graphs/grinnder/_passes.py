@@ -54,7 +54,7 @@ class Passes:
             tiers.files,
             tiers.host,
             policy=self.config.policy,
-            next_use=self.schedule.next_use,
+            next_use=self._next_use,
             now=lambda: self.schedule.now,
             whole_layers=placement.cache == "lru_layer" and self.config.policy == "lru",
         )
@@ -109,6 +109,9 @@ class Passes:
         self._drain()
         self.cache.clear()
         self.topology.close()
+
+    def _next_use(self, key: Key) -> int:
+        return self.schedule.next_use(key)  # of the schedule at that time: training or prediction
 
     def version(self, layer: int) -> int:
         """Version of a layer's activations in this epoch."""
