@@ -50,10 +50,12 @@ class Staging:
 
     def free(self) -> None:
         """Give buffer and bytes back."""
-        self.wait()
-        del self.data
-        self.buffer.release()
-        self._reservation.release()
+        try:
+            self.wait()
+        finally:
+            del self.data
+            self.buffer.release()
+            self._reservation.release()
 
 
 class Tiers:
@@ -83,9 +85,17 @@ class Tiers:
         self.host = Budget("host", config.host_bytes)
         self.ledger = Ledger()
         self.scratch = Scratch(config.storage / "scratch")
-        self.engine = open_engine(config) if engine is None else engine
-        self.files = PartitionFiles(self.engine, self.scratch.folder, self.ledger)
-        self._attach()
+        try:
+            self.engine = open_engine(config) if engine is None else engine
+            self.files = PartitionFiles(self.engine, self.scratch.folder, self.ledger)
+        except BaseException:
+            self.scratch.remove()
+            raise
+        try:
+            self._attach()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def emulated(self) -> bool:
@@ -100,15 +110,15 @@ class Tiers:
             self.files.attach("topology", i, graph.folder / f"topology-{i}.bin", [s[0] for s in sizes])
             self.files.attach("transpose", i, graph.folder / f"transpose-{i}.bin", [s[1] for s in sizes])
 
-    def to_device(self, tensor: Tensor) -> Tensor:
-        """Copy a host tensor to the device (in RAM when emulated)."""
-        return tensor.clone() if self.emulated else tensor.to(self.torch_device, non_blocking=True)
-
     def close(self) -> None:
-        """Close files and engine and remove the scratch folder."""
-        self.files.close()
-        self.engine.close()
-        self.scratch.remove()
+        """Close files and engine and remove the scratch folder, whatever fails on the way."""
+        try:
+            try:
+                self.files.close()
+            finally:
+                self.engine.close()
+        finally:
+            self.scratch.remove()
 
 
 class TopologyFeed:

@@ -116,7 +116,11 @@ class Trainer:
             self.tiers.host.reserve("labels, masks and vertex order", self.needs.host_resident),
         ]
         passes = PlainPasses if mode == "plain" else Passes
-        self.passes = passes(self.tiers, self.layers, mode, self.placement)
+        try:
+            self.passes = passes(self.tiers, self.layers, mode, self.placement)
+        except BaseException:
+            self.tiers.close()
+            raise
 
     def loss_and_gradients(self, epoch: int = 0) -> float:
         """Compute the mean training loss and leave its gradients in the parameters, without a step.
@@ -291,11 +295,13 @@ class Trainer:
         )
 
     def close(self) -> None:
-        """Give memory and scratch files back."""
-        self.passes.close()
-        self.tiers.close()
-        for r in self._held:
-            r.release()
+        """Give memory and scratch files back, whatever fails on the way."""
+        try:
+            self.passes.close()
+        finally:
+            self.tiers.close()
+            for r in self._held:
+                r.release()
 
     def __enter__(self) -> Self:
         return self
@@ -303,7 +309,13 @@ class Trainer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+            return
+        try:
+            self.close()
+        except StorageError as e:  # the first failure is the one to report
+            error.add_note(f"while closing: {e}")
 
     def _check_model(self) -> None:
         if self.layers.widths[0] != self.graph.num_features:

@@ -72,6 +72,7 @@ class Config:
     """How storage is reached."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "storage", Path(self.storage))  # text is welcome too
         for name in ("device_budget", "host_budget"):
             try:
                 parse_bytes(getattr(self, name))
