@@ -318,6 +318,8 @@ class Trainer:
             error.add_note(f"while closing: {e}")
 
     def _check_model(self) -> None:
+        for kind in self.layers.kinds:
+            self.graph.topology(kind)
         if self.layers.widths[0] != self.graph.num_features:
             raise DataError(
                 f"the model takes {self.layers.widths[0]} features, the graph has {self.graph.num_features}; "
