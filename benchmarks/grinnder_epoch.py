@@ -1,8 +1,8 @@
 """Time a GriNNder epoch against PyG's full batch when everything fits in memory.
 
 PyG in two forms: `edge_index` as given, and its best for GCN, the normalised adjacency made once as a sparse
-CSR tensor (``normalize=False``). The same weights, loss and graph for all. All arms take turns in one run, the
-best form of PyG twice a round (A/A), so that the spread of two equal things stands beside the ratio.
+CSR tensor (``normalize=False``). The same weights, loss and graph for all. All arms take turns in one run,
+the best form of PyG twice a round (A/A), so that the spread of two equal things stands beside the ratio.
 
     python benchmarks/grinnder_epoch.py --threads 1 2 --parts 1 4 --json out.json
 """

@@ -20,9 +20,11 @@ Result<std::unique_ptr<Backend>> make_uring(const BackendOptions& /*options*/) {
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <deque>
+#include <future>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -186,7 +188,8 @@ class UringBackend final : public Backend {
         answer = io_uring_submit_and_wait_timeout(&ring_, &cqe, 1, &limit, nullptr);
       }
     } else {
-      answer = io_uring_submit_and_wait(&ring_, 1);
+      static const unsigned div = getenv("XDIV") ? (unsigned)atoi(getenv("XDIV")) : 0;
+      answer = io_uring_submit_and_wait(&ring_, div ? std::max(1u, in_flight() / div) : 1);
     }
     // EINTR, EAGAIN, EBUSY and ETIME are all answered by another round; anything else must not spin.
     if (answer < 0 && answer != -EINTR && answer != -ETIME) std::this_thread::sleep_for(std::chrono::microseconds(100));
@@ -220,22 +223,41 @@ class UringBackend final : public Backend {
     }
   }
 
+  // Newer kernels (6.1) deliver completions in batches to the one thread that waits for them; older ones refuse the flags.
+  int make_ring() noexcept {
+    const unsigned entries = 2 * options_.queue_depth + 2;
+    int code = -EINVAL;
+#ifdef IORING_SETUP_DEFER_TASKRUN
+    code = io_uring_queue_init(
+        entries, &ring_,
+        IORING_SETUP_CLAMP | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+#endif
+    if (code == -EINVAL) code = io_uring_queue_init(entries, &ring_, IORING_SETUP_CLAMP);
+    ring_made_ = code == 0;
+    return -code;
+  }
+
+  // The ring belongs to the thread that drives it, so that one makes it.
   int start() {
-    int code = io_uring_queue_init(2 * options_.queue_depth + 2, &ring_, IORING_SETUP_CLAMP);
-    if (code < 0) return -code;
-    ring_made_ = true;
-    code = probe();
-    if (code != 0) return code;
     wake_ = Fd(::eventfd(0, EFD_CLOEXEC));
     if (wake_.get() < 0) return errno;
     pieces_.resize(options_.queue_depth);
     for (unsigned i = options_.queue_depth; i > 0; --i) free_.push_back(i - 1);
+    std::promise<int> made;
+    std::future<int> outcome = made.get_future();
     try {
-      driver_ = std::thread([this] { run(); });
+      driver_ = std::thread([this, &made] {
+        int code = make_ring();
+        if (code == 0) code = probe();
+        made.set_value(code);
+        if (code == 0) run();
+      });
     } catch (const std::system_error& e) {
       return e.code().value();
     }
-    return 0;
+    const int code = outcome.get();
+    if (code != 0) driver_.join();
+    return code;
   }
 
   // An old kernel makes a ring and does not know plain reads and writes (5.6).

@@ -32,8 +32,9 @@ TopologyKind = Literal[
 ]
 """What a layer needs of the graph; layers of one kind share one prepared topology."""
 
-_FLOPS_PER_EDGE_VALUE = 24.0
-"""Multiplications of a dense product that take as long as one value of one edge in a sparse one."""
+_FLOPS_PER_EDGE_VALUE = 8.0
+"""Multiplications of a dense product that take as long as one value of one edge in a sparse one; see
+``benchmarks/sparse_kernels.py``, which measures it."""
 
 
 def topology_kind(conv: nn.Module, name: str = "") -> TopologyKind:

@@ -261,8 +261,8 @@ def scatter_add_rows_(target_ND: Tensor, index_M: Tensor, source_MD: Tensor) -> 
 
     Notes
     -----
-    Not differentiable. torch's ``index_add_`` where the compiled kernel does not apply: another device or dtype, a
-    target that is not row-major.
+    Not differentiable. torch's ``index_add_`` where the compiled kernel does not apply: another device or
+    dtype, a target that is not row-major.
     """
     if _compiled(target_ND) and target_ND.is_contiguous() and source_MD.dtype == target_ND.dtype:
         index = _array(index_M.to(torch.int32))

@@ -116,7 +116,9 @@ def _run_rank(
             netns.enter_namespace(task["namespaces"][topology.server_of(rank)])
         torch.set_num_threads(task["threads"])
         # Every key is written once by one rank: a file is enough, and it works across namespaces.
-        store = dist.FileStore(str(folder / "store"), topology.world)
+        store = dist.FileStore(  # type: ignore[attr-defined]  # left out of torch's export list
+            str(folder / "store"), topology.world
+        )
         with connect(
             topology,
             rank,
@@ -125,7 +127,11 @@ def _run_rank(
             timeout_s=task["collective_timeout_s"],
             interface=task["interface"],
         ) as groups:
-            transport = Transport(groups, inter_bits_per_s=task["emulated_bits_per_s"])
+            transport = Transport(
+                groups,
+                inter_bits_per_s=task["emulated_bits_per_s"],
+                shaped_by_kernel=task["shaped_by_kernel"],
+            )
             result = function(
                 Rank(
                     transport,
@@ -135,7 +141,9 @@ def _run_rank(
                 )
             )
             if not isinstance(result, RankResult):
-                raise TypeError(f"{task['entry']} returned {type(result).__name__}; it must return a RankResult")
+                raise TypeError(
+                    f"{task['entry']} returned {type(result).__name__}; it must return a RankResult"
+                )
             write_json_atomic(folder / f"rank{rank}.json", result.values, durable=False)
             tensors = {k: v.detach().cpu().contiguous() for k, v in result.tensors.items()}
             save_file(tensors, folder / f"rank{rank}.safetensors")

@@ -141,7 +141,7 @@ def exchange(rows: Tensor, pattern: HaloPattern, transport: Transport, layer: in
 
 
 class StaleHalo:
-    """The exchange of one layer with the halo of the step before (PipeGCN): communication overlaps a whole step.
+    """The exchange of one layer with the halo of the step before (PipeGCN): it overlaps a whole step.
 
     The first step is synchronous. Rows and gradients of step t are used in step t + 1. `drain` must be
     called before the process group is left.

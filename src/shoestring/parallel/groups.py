@@ -59,7 +59,7 @@ def connect(
     rank: int,
     *,
     backend: str = "gloo",
-    store: "dist.Store | None" = None,
+    store: "dist.distributed_c10d.Store | None" = None,
     timeout_s: float = 300.0,
     interface: str | None = None,
 ) -> Iterator[Groups]:

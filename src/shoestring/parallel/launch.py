@@ -42,15 +42,15 @@ class LinkShape:
     inter_bits_per_s: float | None = None
     """Rate of a server's link, each direction; None is as fast as the machine."""
     how: Literal["auto", "namespaces", "emulated"] = "auto"
-    """``namespaces``: the kernel shapes it. ``emulated``: a token bucket in the transport. ``auto``: the first
-    if privileges allow."""
+    """``namespaces``: the kernel shapes it. ``emulated``: a token bucket in the transport. ``auto``: the
+    first if privileges allow."""
 
     def __post_init__(self) -> None:
         if self.inter_bits_per_s is not None and self.inter_bits_per_s <= 0:
             raise ConfigError(f"inter_bits_per_s={self.inter_bits_per_s} must be above 0; None is unlimited")
 
     def resolve(self) -> Literal["none", "namespaces", "emulated"]:
-        """What will be done on this machine."""
+        """Resolve ``auto`` to what can be done on this machine."""
         if self.inter_bits_per_s is None and self.how != "namespaces":
             return "none"
         if self.how == "auto":
@@ -131,19 +131,22 @@ def launch(
     Raises
     ------
     RankError
-        If a rank failed (with its traceback), was killed, or the time was over. All other ranks are ended first.
+        If a rank failed (with its traceback), was killed, or the time was over. All other ranks are ended
+        first.
     ConfigError
         If namespaces are asked for and cannot be used.
 
     Notes
     -----
     One process imports everything and forks the ranks, so the imports are paid for once. Ranks end when that
-    process does, and it ends when this one does. Messages run over the loopback device, or over the veth devices
-    of the namespaces. Nothing is pickled: JSON and safetensors only.
+    process does, and it ends when this one does. Messages run over the loopback device, or over the veth
+    devices of the namespaces. Nothing is pickled: JSON and safetensors only.
     """
     check_entry_point(entry)
     how = shape.resolve()
-    folder = Path(tempfile.mkdtemp(prefix="shoestring-ranks-", dir=_RAM if os.access(_RAM, os.W_OK) else None))
+    folder = Path(
+        tempfile.mkdtemp(prefix="shoestring-ranks-", dir=_RAM if os.access(_RAM, os.W_OK) else None)
+    )
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         spaces: Sequence[str] = ()
@@ -159,6 +162,7 @@ def launch(
             "namespaces": list(spaces),
             "interface": netns.INTERFACE if spaces else _LOOPBACK,
             "emulated_bits_per_s": shape.inter_bits_per_s if how == "emulated" else None,
+            "shaped_by_kernel": bool(spaces) and shape.inter_bits_per_s is not None,
             "collective_timeout_s": collective_timeout_s,
             "threads": max(int(os.environ.get("OMP_NUM_THREADS", "1") or 1), 1),
             "sys_path": [str(Path(p or ".").resolve()) for p in sys.path],
@@ -183,7 +187,9 @@ def _watch(folder: Path, timeout_s: float, report: Callable[[float, str], None] 
     try:
         while (code := nest.poll()) is None:
             if time.monotonic() > give_up:
-                raise RankError(f"the ranks did not end within {timeout_s:g} s, their time limit{_tail(folder)}")
+                raise RankError(
+                    f"the ranks did not end within {timeout_s:g} s, their time limit{_tail(folder)}"
+                )
             time.sleep(_POLL_S)
             if report is not None and (text := _read(folder / "progress.json")) not in ("", last):
                 last = text
@@ -192,7 +198,9 @@ def _watch(folder: Path, timeout_s: float, report: Callable[[float, str], None] 
     finally:
         _end(nest, folder)
     if code:
-        raise RankError(_read(folder / "error.txt") or f"the ranks ended with exit code {code}{_tail(folder)}")
+        raise RankError(
+            _read(folder / "error.txt") or f"the ranks ended with exit code {code}{_tail(folder)}"
+        )
 
 
 def _end(nest: "subprocess.Popen[bytes]", folder: Path) -> None:

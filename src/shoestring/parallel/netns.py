@@ -1,8 +1,8 @@
 """Servers as network namespaces with shaped links, for experiments on one machine (Linux, root, iproute2).
 
 Every server is a namespace with one veth into a switch (a bridge in a namespace of its own). Both ends of the
-veth carry a token bucket filter, so what a server sends and what it receives is limited separately. Ranks of one
-server talk over that namespace's loopback, which is not limited.
+veth carry a token bucket filter, so what a server sends and what it receives is limited separately. Ranks
+of one server talk over that namespace's loopback, which is not limited.
 """
 
 import ctypes
@@ -17,11 +17,12 @@ from pathlib import Path
 
 from shoestring.core.errors import ConfigError, ShoestringError
 
-__all__ = ["Namespaces", "enter_namespace", "link_bytes", "namespaces", "why_no_namespaces"]
+__all__ = ["Namespaces", "enter_namespace", "link_bytes", "namespaces", "unshape_here", "why_no_namespaces"]
 
 INTERFACE = "eth0"
 _CLONE_NEWNET = 0x40000000
 _FOLDER = Path("/run/netns")
+_HERE = "SHOESTRING_NAMESPACE"
 _BURST_BYTES = 256 * 1024
 _QUEUE_MS = 400
 
@@ -107,6 +108,19 @@ def enter_namespace(name: str) -> None:
         if libc.setns(handle.fileno(), _CLONE_NEWNET) != 0:
             error = ctypes.get_errno()
             raise OSError(error, f"could not enter network namespace {name}: {os.strerror(error)}")
+    os.environ[_HERE] = name
+
+
+def unshape_here() -> None:
+    """Take the limit off this server's link for the rest of the run; nothing outside a namespace of ours.
+
+    To be called by one rank of every server.
+    """
+    name = os.environ.get(_HERE)
+    if name is not None:
+        tag, _, server = name.rpartition("-")
+        for where, device in ((name, INTERFACE), (f"{tag}-switch", f"port{server}")):
+            _run(*_in(where, "tc", "qdisc", "del", "dev", device, "root"))
 
 
 def link_bytes() -> tuple[int, int]:

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from shoestring.core.errors import ConfigError
+from shoestring.parallel import netns
 from shoestring.parallel.groups import GroupName, Groups
 
 __all__ = ["Kind", "Pending", "Traffic", "Transport"]
@@ -43,7 +44,9 @@ class Traffic:
         """Bytes of everything that matches; None matches all. Sent only unless told otherwise."""
         wanted = (kind, layer, direction, link)
         return sum(
-            n for key, n in self.counts.items() if all(w is None or w == k for w, k in zip(wanted, key, strict=True))
+            n
+            for key, n in self.counts.items()
+            if all(w is None or w == k for w, k in zip(wanted, key, strict=True))
         )
 
     def __sub__(self, other: "Traffic") -> "Traffic":
@@ -56,7 +59,7 @@ class Traffic:
         return Traffic(self.counts + other.counts, self.messages + other.messages)
 
     def copy(self) -> "Traffic":
-        """A copy that further messages do not change."""
+        """Return a copy that further messages do not change."""
         return Traffic(Counter(self.counts), self.messages)
 
     def rows(self) -> list[dict[str, str | int]]:
@@ -100,17 +103,21 @@ class Transport:
     groups : Groups
         Of this rank.
     inter_bits_per_s : float or None
-        Emulates a slow link: bytes to and from other servers take at least their share of a server's link of this
-        rate in each direction, which its ranks share equally. A token bucket in this class, without burst, so
-        label what is measured with it *emulated*. None switches it off.
+        Emulates a slow link: bytes to and from other servers take at least their share of a server's link
+        of this rate in each direction, which its ranks share equally. A token bucket in this class, without
+        burst, so label what is measured with it *emulated*. None switches it off.
+    shaped_by_kernel : bool
+        Whether the ranks are in namespaces with shaped links; `unshape` then frees those.
 
     Notes
     -----
-    What is counted is the payload handed to and taken from the collective. Headers of lower layers are not in it;
-    `shoestring.parallel.netns` reads the kernel's counters to compare.
+    What is counted is the payload handed to and taken from the collective. Headers of lower layers are not
+    in it; `shoestring.parallel.netns` reads the kernel's counters to compare.
     """
 
-    def __init__(self, groups: Groups, *, inter_bits_per_s: float | None = None) -> None:
+    def __init__(
+        self, groups: Groups, *, inter_bits_per_s: float | None = None, shaped_by_kernel: bool = False
+    ) -> None:
         if inter_bits_per_s is not None and inter_bits_per_s <= 0:
             raise ConfigError(f"inter_bits_per_s={inter_bits_per_s} must be above 0; None switches it off")
         self.groups = groups
@@ -120,6 +127,7 @@ class Transport:
             None if inter_bits_per_s is None else inter_bits_per_s / 8 / topology.ranks_per_server
         )
         self._free_at = 0.0
+        self._shaped_by_kernel = shaped_by_kernel
         server = topology.server_of(groups.rank)
         self._links: dict[GroupName, list[Link | None]] = {
             name: [
@@ -195,9 +203,7 @@ class Transport:
         out: Tensor | None = None,
     ) -> Tensor:
         """`start` and wait."""
-        return self.start(
-            send, send_counts, recv_counts, group=group, kind=kind, layer=layer, out=out
-        ).wait()
+        return self.start(send, send_counts, recv_counts, group=group, kind=kind, layer=layer, out=out).wait()
 
     def exchange_counts(self, counts: Sequence[int], group: GroupName) -> list[int]:
         """Tell every member a number; return what the members told this rank."""
@@ -247,6 +253,14 @@ class Transport:
             out=tensor,
         )
         return tensor
+
+    def unshape(self) -> None:
+        """Take an emulated or shaped link's limit off for the rest of the run; all ranks call."""
+        self.barrier()
+        if self.groups.is_head and self._shaped_by_kernel:
+            netns.unshape_here()
+        self._bytes_per_s = None
+        self.barrier()
 
     def barrier(self) -> None:
         """Wait for all ranks."""

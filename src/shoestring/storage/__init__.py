@@ -1,5 +1,6 @@
 """Tiered memory over the native I/O engine: budgets, partition files, caches, a ledger of bytes."""
 
+from shoestring.storage.bandwidth import Bandwidth, measure_bandwidth
 from shoestring.storage.budget import Budget, BudgetExceeded, Reservation, format_bytes, parse_bytes
 from shoestring.storage.cache import DEAD, CachePolicy, Entry, PartitionCache
 from shoestring.storage.files import FIXED, PAGE, Key, PartitionFiles, Transfer, round_up
@@ -9,6 +10,7 @@ __all__ = [
     "DEAD",
     "FIXED",
     "PAGE",
+    "Bandwidth",
     "Budget",
     "BudgetExceeded",
     "CachePolicy",
@@ -23,6 +25,7 @@ __all__ = [
     "Reservation",
     "Transfer",
     "format_bytes",
+    "measure_bandwidth",
     "parse_bytes",
     "round_up",
 ]

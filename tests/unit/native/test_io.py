@@ -24,7 +24,7 @@ def uring_works() -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Engine("io_uring") as engine:
-            return engine.stats()["backend"] == "io_uring"
+            return bool(engine.stats()["backend"] == "io_uring")
 
 
 BACKENDS = [
@@ -384,7 +384,7 @@ def test_wrong_requests_are_refused(make: MakeEngine, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="page offset 4097"):
             engine.read_pages(file, np.array([0, 4097]), PAGE, buffer)
         with pytest.raises(ConfigError, match="int64"):
-            engine.read_pages(file, np.zeros(1, np.int32), PAGE, buffer)  # type: ignore[arg-type]  # the point
+            engine.read_pages(file, np.zeros(1, np.int32), PAGE, buffer)
         with pytest.raises(ConfigError, match="mode is 'w'"):
             engine.open(tmp_path / "b", "w")  # type: ignore[arg-type]  # the point
         with pytest.raises(ConfigError, match="only 'create'"):

@@ -84,7 +84,11 @@ def load_checkpoint(
         )
     model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
     for name, parameter in model.named_parameters():
-        state = {k.split(".")[1]: v for k, v in tensors.items() if k.startswith("adam.") and k.endswith(f".{name}") and k.split(".", 2)[2] == name}
+        state = {
+            k.split(".")[1]: v
+            for k, v in tensors.items()
+            if k.startswith("adam.") and k.endswith(f".{name}") and k.split(".", 2)[2] == name
+        }
         if state:
             optimizer.state[parameter] = {
                 k: v.clone() if k == "step" else v.clone().to(parameter.device) for k, v in state.items()
@@ -99,7 +103,9 @@ def fingerprint(config: GranndisConfig) -> str:
         config,
         timeout_s=1.0,
         collective_timeout_s=1.0,
-        training=replace(config.training, epochs=0, checkpoint_every=0, measure=False, evaluate=False, calibrate=False),
+        training=replace(
+            config.training, epochs=0, checkpoint_every=0, measure=False, evaluate=False, calibrate=False
+        ),
     )
     values = to_dict(same)
     values.pop("link")

@@ -34,7 +34,7 @@ def full_part(transport: Transport, source: Source, plan: Plan, config: Granndis
 
 
 def single_part(source: Source, transport: Transport, config: GranndisConfig) -> Part:
-    """The whole graph as one part, without any exchange."""
+    """Make the whole graph one part, without any exchange."""
     dist = torch.zeros(source.num_nodes, dtype=torch.int16)
     owner = torch.zeros(source.num_nodes, dtype=torch.int64)
     spec = rank_spec(source, dist, owner, 0, 1, depth=config.model.layers)
@@ -78,7 +78,7 @@ def batches(source: Source, config: GranndisConfig, epoch: int) -> list[list[Ten
 
 
 class FeatureStore:
-    """Features stay with the owners of the vertices; a batch fetches its rows from them, through the transport."""
+    """Features stay with the owners of the vertices; a batch fetches its rows through the transport."""
 
     def __init__(self, transport: Transport, source: Source, plan: Plan) -> None:
         self.transport = transport
@@ -116,8 +116,8 @@ def batch_part(
 ) -> Part:
     """Part of a rank for one iteration; all ranks call.
 
-    ``cooperative``: a server's head samples one neighbourhood for the server's targets, splits it over the ranks and
-    sends it to them. ``minibatch``: every rank samples for its own targets.
+    ``cooperative``: a server's head samples one neighbourhood for the server's targets, splits it over the
+    ranks and sends it to them. ``minibatch``: every rank samples for its own targets.
     """
     transport, topology = store.transport, config.topology
     rank = transport.groups.rank

@@ -131,15 +131,13 @@ def rank_spec(
     depth : int
         Layers of the first phase.
     second : tuple or None
-        For k below the number of layers: the owners of all vertices in the world, and the layers that are left.
-        The second phase runs on inner vertices only.
+        For k below the number of layers: the owners of all vertices in the world, and the layers that are
+        left. The second phase runs on inner vertices only.
     """
     rows = rank_rows(dist, owner, rank)
     phases = []
     if depth:
-        phases.append(
-            phase_spec(source.csr, rows, dist, owner, range(ranks), depth=depth, first_layer=0)
-        )
+        phases.append(phase_spec(source.csr, rows, dist, owner, range(ranks), depth=depth, first_layer=0))
     if second is not None:
         world_owner, left = second
         inner = rows[dist[rows] == 0]
@@ -157,7 +155,9 @@ def rank_spec_tensors(spec: RankSpec) -> dict[str, Tensor]:
     for i, phase in enumerate(spec.phases):
         assert phase.edges.values is not None
         out |= {
-            f"p{i}.shape": torch.tensor([phase.depth, phase.first_layer, phase.num_rows, phase.edges.num_cols]),
+            f"p{i}.shape": torch.tensor(
+                [phase.depth, phase.first_layer, phase.num_rows, phase.edges.num_cols]
+            ),
             f"p{i}.indptr": phase.edges.indptr,
             f"p{i}.indices": phase.edges.indices,
             f"p{i}.values": phase.edges.values,
@@ -170,7 +170,7 @@ def rank_spec_tensors(spec: RankSpec) -> dict[str, Tensor]:
 
 def spec_from_tensors(tensors: dict[str, Tensor]) -> RankSpec:
     """Inverse of `rank_spec_tensors`."""
-    phases = []
+    phases: list[PhaseSpec] = []
     while (front := f"p{len(phases)}.") + "shape" in tensors:
         depth, first, rows, cols = tensors[front + "shape"].tolist()
         edges = Csr(tensors[front + "indptr"], tensors[front + "indices"], tensors[front + "values"], cols)

@@ -35,8 +35,8 @@ class GraphModel(nn.Module):
     Parameters
     ----------
     config : ModelConfig
-        The network. Without ``final_linear`` the state dict loads into PyG's ``GraphSAGE`` or ``GCN`` model (with
-        ``norm="layer_norm", norm_kwargs={"mode": "node"}``).
+        The network. Without ``final_linear`` the state dict loads into PyG's ``GraphSAGE`` or ``GCN`` model
+        (with ``norm="layer_norm", norm_kwargs={"mode": "node"}``).
     in_channels, out_channels : int
         Widths of features and logits.
     seed : int
@@ -93,14 +93,16 @@ class GraphModel(nn.Module):
         return self._head(h)
 
     def forward_part(self, part: Part, step: Step) -> Tensor:
-        """Logits of a rank's targets, (part.num_inner, classes); collective over the ranks that share halos."""
+        """Logits of a rank's targets, (part.num_inner, classes); collective over ranks sharing halos."""
         h = part.x if self.encoder is None else self.encoder(part.x)
         for phase in part.phases:
             h = h[: phase.num_rows]
             for i, block in enumerate(phase.blocks):
                 layer = phase.first_layer + i
                 u = self._before(layer, h)
-                h = self._after(layer, h[: block.num_rows], self._convolve(layer, u, block, (phase, part, step)))
+                h = self._after(
+                    layer, h[: block.num_rows], self._convolve(layer, u, block, (phase, part, step))
+                )
         return self._head(h[: part.num_inner])
 
     def _before(self, layer: int, h: Tensor) -> Tensor:
@@ -134,7 +136,11 @@ class GraphModel(nn.Module):
         else:
             columns = phase.gather(u, layer, step.transport, sampled)
             if p and not before:
-                columns = _drop(columns, p, derive_seed(step.seed, "dropout", step.epoch, layer, step.transport.groups.rank))
+                columns = _drop(
+                    columns,
+                    p,
+                    derive_seed(step.seed, "dropout", step.epoch, layer, step.transport.groups.rank),
+                )
             out, own = nn.functional.linear(spmm(block, columns), weight), columns[: block.num_rows]
         out = out if bias is None else out + bias
         return out + conv.lin_r(own) if isinstance(conv, SAGEConv) else out

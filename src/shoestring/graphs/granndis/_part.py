@@ -117,7 +117,11 @@ def scatter_specs(transport: Transport, specs: list[RankSpec] | None, group: Gro
     packs = [save({k: v.contiguous() for k, v in rank_spec_tensors(s).items()}) for s in specs or []]
     counts = [len(p) for p in packs] if place == 0 else [0] * size
     incoming = transport.exchange_counts(counts, group)
-    send = torch.frombuffer(bytearray(b"".join(packs)), dtype=torch.uint8) if packs else torch.empty(0, dtype=torch.uint8)
+    send = (
+        torch.frombuffer(bytearray(b"".join(packs)), dtype=torch.uint8)
+        if packs
+        else torch.empty(0, dtype=torch.uint8)
+    )
     device = transport.groups.device
     received = transport.all_to_all(send.to(device), counts, incoming, group=group, kind="setup")
     return spec_from_tensors(load(received.cpu().numpy().tobytes()))
@@ -203,7 +207,7 @@ def hierarchical_patterns(
     index = places[torch.searchsorted(sorted_held, asked[:, 0].contiguous())]
     # A rank does not send to itself: its own need of rail rows is read in place.
     mine = transport.position("device")
-    splits = index.split(asked_counts)
+    splits = torch.split(index, asked_counts)
     kept = [s if j != mine else s[:0] for j, s in enumerate(splits)]
     wanted = [n if j != mine else 0 for j, n in enumerate(ask_counts)]
     device = HaloPattern("device", torch.cat(kept), tuple(len(k) for k in kept), tuple(wanted))

@@ -1,10 +1,8 @@
 """Which vertex lives where and what is replicated: sizes, predicted bytes, the largest k that fits."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-import pymetis
 import torch
 from torch import Tensor
 
@@ -12,8 +10,14 @@ from shoestring.core.errors import ConfigError
 from shoestring.core.seeds import derive_seed
 from shoestring.graphs.csr import Csr
 from shoestring.graphs.granndis._source import Source, prepare_source
-from shoestring.graphs.granndis.config import GranndisConfig, Mode
-from shoestring.graphs.granndis.functional import closure, expand_external, sage_neighbourhood, saint_neighbourhood
+from shoestring.graphs.granndis.config import GranndisConfig, Mode, Partitioner
+from shoestring.graphs.granndis.functional import (
+    closure,
+    expand_external,
+    sage_neighbourhood,
+    saint_neighbourhood,
+)
+from shoestring.graphs.partition import partition
 
 __all__ = ["Candidate", "Plan", "batch_dist", "make_plan", "plan", "server_dist", "split"]
 
@@ -88,11 +92,16 @@ def plan(data: Any, config: GranndisConfig) -> Plan:
     return make_plan(prepare_source(data, config), config)
 
 
-def make_plan(source: Source, config: GranndisConfig) -> Plan:
-    """`plan` for a prepared graph."""
+def make_plan(source: Source, config: GranndisConfig, *, compare: bool = True) -> Plan:
+    """`plan` for a prepared graph; without `compare` only the mode that was asked for is sized."""
     options, layers = config.plan, config.model.layers
     owner = split_ranks(source, config)
     server = owner // config.ranks_per_server
+    if not compare and options.mem_budget_bytes is None:
+        mode: Mode = "flexible" if options.mode == "auto" else options.mode
+        k = 0 if mode == "full" else layers if options.k is None or mode != "flexible" else options.k
+        only = _size(source, config, server, mode, k)
+        return Plan(mode=mode, k=k, owner=owner, candidates=(only,), chosen=0, reason="no budget")
     flexible = [_size(source, config, server, "flexible", k) for k in range(layers, -1, -1)]
     eas = _size(source, config, server, "eas", layers)
     batch = _size(source, config, server, "cooperative", layers)
@@ -103,7 +112,11 @@ def make_plan(source: Source, config: GranndisConfig) -> Plan:
         candidates = (*candidates[:chosen], full, *candidates[chosen + 1 :])
     elif options.mode in ("eas", "cooperative", "minibatch"):
         chosen, why = layers + (1 if options.mode == "eas" else 2), "asked for"
-        candidates = (*candidates[:chosen], replace(candidates[chosen], mode=options.mode), *candidates[chosen + 1 :])
+        candidates = (
+            *candidates[:chosen],
+            replace(candidates[chosen], mode=options.mode),
+            *candidates[chosen + 1 :],
+        )
     elif options.mode == "flexible" and options.k is not None:
         chosen, why = layers - options.k, "k was asked for"
     else:
@@ -146,32 +159,17 @@ def split_ranks(source: Source, config: GranndisConfig) -> Tensor:
     return owner
 
 
-def split(csr: Csr, parts: int, method: Literal["metis", "contiguous", "random"], seed: int) -> Tensor:
+def split(csr: Csr, parts: int, method: Partitioner, seed: int) -> Tensor:
     """Split vertices into balanced parts, int64, (N,); no part is empty unless there are fewer vertices."""
     num = csr.num_rows
-    if parts == 1 or num == 0:
-        return torch.zeros(num, dtype=torch.int64)
-    equal = torch.arange(num) * parts // num
-    if method == "random":
-        rng = torch.Generator().manual_seed(seed)
-        return equal[torch.randperm(num, generator=rng)]
-    if method == "contiguous" or num <= 4 * parts:
+    equal = torch.arange(num) * parts // max(num, 1)
+    if parts == 1 or method == "contiguous" or num <= 4 * parts:
         return equal
-    rows, cols = csr.row_ids(), csr.indices.to(torch.int64)
-    keep = rows != cols
-    pairs = torch.unique(torch.cat([(rows * num + cols)[keep], (cols * num + rows)[keep]]))
-    indptr = torch.zeros(num + 1, dtype=torch.int64)
-    torch.cumsum(torch.bincount(pairs // num, minlength=num), 0, out=indptr[1:])
-    options = pymetis.Options(objtype=pymetis.ObjType.VOL, seed=seed % 2**31)
-    _, membership = pymetis.part_graph(
-        parts,
-        xadj=indptr.to(torch.int32).numpy(),
-        adjncy=(pairs % num).to(torch.int32).numpy(),
-        recursive=False,
-        options=options,
-    )
-    part = torch.from_numpy(np.asarray(membership, dtype=np.int64))
-    return part if int(torch.bincount(part, minlength=parts).min()) else equal
+    if method == "metis":
+        part = partition(csr, parts, "metis", seed=seed, objective="vol").part
+    else:
+        part = partition(csr, parts, method, seed=seed).part
+    return part.to(torch.int64) if int(torch.bincount(part, minlength=parts).min()) else equal
 
 
 def induced(csr: Csr, ids: Tensor) -> Csr:
@@ -186,7 +184,9 @@ def induced(csr: Csr, ids: Tensor) -> Csr:
     return Csr(indptr, cols[kept].to(torch.int32), None, ids.numel())
 
 
-def server_dist(source: Source, config: GranndisConfig, inside: Tensor, mode: Mode, k: int, seed: int) -> Tensor:
+def server_dist(
+    source: Source, config: GranndisConfig, inside: Tensor, mode: Mode, k: int, seed: int
+) -> Tensor:
     """Hops of what a server holds in a full-batch mode; -1 outside."""
     options = config.plan
     if mode == "eas":
@@ -219,8 +219,8 @@ def _size(source: Source, config: GranndisConfig, server: Tensor, mode: Mode, k:
     for s in range(topology.servers):
         inside = server == s
         crossing = csr.indices[(row_server == s) & ~inside[csr.indices]]
-        halo += int(torch.unique(crossing).numel())
-        if mode == "cooperative":
+        halo += int((torch.bincount(crossing, minlength=1) > 0).sum())
+        if mode in ("cooperative", "minibatch"):
             targets = inside & source.masks[0]
             chunk = targets.nonzero().squeeze(1)[:: config.plan.cooperative.batches]
             inside = torch.zeros_like(inside)

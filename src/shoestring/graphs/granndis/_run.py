@@ -1,4 +1,4 @@
-"""The job: plan, start the ranks, train, collect; by itself on this machine, or in ranks that torchrun started."""
+"""The job: plan, start the ranks, train, collect; by itself here, or in ranks that torchrun started."""
 
 import os
 import resource
@@ -38,6 +38,8 @@ class TrainingRun:
     """On the whole graph, by split (train, val, test)."""
     seconds: list[float]
     """Wall clock by epoch, of the slowest rank."""
+    free_seconds: list[float]
+    """Of the epochs after training without a limit of the link (``training.free_epochs``)."""
     plan: Plan
     """What was replicated where."""
     traffic_by_epoch: list[Traffic]
@@ -51,7 +53,7 @@ class TrainingRun:
     rows: list[int]
     """Rows that every rank holds (full batch) or fetches in an epoch."""
     measured: dict[str, float] = field(default_factory=dict)
-    """Activation bytes kept (greatest rank), gradient difference, resident memory, predictions (``modelled_``)."""
+    """Activation bytes kept (greatest rank), gradient difference, resident memory, predictions."""
     link: str = "none"
     """How the link was shaped: none, namespaces or emulated."""
     start_epoch: int = 0
@@ -62,18 +64,22 @@ class TrainingRun:
         epochs = max(len(self.traffic_by_epoch), 1)
         out: dict[str, float] = {}
         for link in ("intra", "inter"):
-            out[link] = sum(t.total(link=link) for t in self.traffic_by_epoch) / epochs  # type: ignore[arg-type]  # the two words
+            out[link] = sum(t.total(link=link) for t in self.traffic_by_epoch) / epochs
             for kind in ("feature", "gradient", "weights", "setup"):
                 out[f"{link}.{kind}"] = (
-                    sum(t.total(link=link, kind=kind) for t in self.traffic_by_epoch) / epochs  # type: ignore[arg-type]  # the words
+                    sum(t.total(link=link, kind=kind) for t in self.traffic_by_epoch) / epochs
                 )
         return out
 
     @property
     def epoch_s(self) -> float:
         """Median time of an epoch, the first left out."""
-        times = sorted(self.seconds[1:] or self.seconds)
-        return times[len(times) // 2] if times else 0.0
+        return _median(self.seconds)
+
+    @property
+    def free_epoch_s(self) -> float:
+        """The same without a limit of the link."""
+        return _median(self.free_seconds)
 
     @property
     def replication(self) -> float:
@@ -93,8 +99,8 @@ def train(
     Parameters
     ----------
     data : torch_geometric.data.Data
-        ``x`` (N, D) float, ``edge_index`` (2, E), ``y`` (N,), ``train_mask`` and, if there are, ``val_mask`` and
-        ``test_mask``. Never changed.
+        ``x`` (N, D) float, ``edge_index`` (2, E), ``y`` (N,), ``train_mask`` and, if there are,
+        ``val_mask`` and ``test_mask``. Never changed.
     config : GranndisConfig
         Topology, what is replicated, network, optimisation, link.
     checkpoint : Path or None
@@ -116,11 +122,11 @@ def train(
 
     Notes
     -----
-    Started by itself it forks the ranks on this machine (loopback, or namespaces with ``link``). In ranks that
-    torchrun started, use `train_rank`.
+    Started by itself it forks the ranks on this machine (loopback, or namespaces with ``link``). In ranks
+    that torchrun started, use `train_rank`.
     """
     source = prepare_source(data, config)
-    plan = make_plan(source, config)
+    plan = make_plan(source, config, compare=False)
     if checkpoint is not None:
         checkpoint = checkpoint.resolve()
     results = launch(
@@ -161,7 +167,7 @@ def train_rank(data: Any, config: GranndisConfig, *, checkpoint: Path | None = N
             f"{config.servers} x {config.ranks_per_server}; make them equal"
         )
     source = prepare_source(data, config)
-    plan = make_plan(source, config)
+    plan = make_plan(source, config, compare=False)
     timeout = config.collective_timeout_s
     rank = int(os.environ["RANK"])
     with connect(topology, rank, backend=choose_backend(topology), timeout_s=timeout) as groups:
@@ -175,7 +181,7 @@ def train_rank(data: Any, config: GranndisConfig, *, checkpoint: Path | None = N
 
 
 def rank_main(rank: Rank) -> RankResult:
-    """What every rank that `train` started runs."""
+    """Run one of the ranks that `train` started."""
     options = rank.options
     config = from_dict(GranndisConfig, options["config"])
     source = source_from_tensors(rank.tensors)
@@ -201,20 +207,17 @@ def run_rank(
     dtype = getattr(torch, config.training.dtype)
     model = GraphModel(config.model, source.x.shape[1], source.num_classes, config.training.seed)
     model = model.to(device=transport.groups.device, dtype=dtype)
-    predicted = {}
-    if config.training.calibrate:
-        from shoestring.graphs.granndis._cost import calibrate
-
-        predicted = calibrate(transport, source, plan, config)
     done = fit(model, transport, source, plan, config, checkpoint=checkpoint, report=report)
     transport.barrier()
+    counted = transport.traffic.copy()
     sent, received = (b - a for a, b in zip(wire, netns.link_bytes(), strict=True))
     first = transport.groups.rank == 0
     scores = accuracy(model, source, transport, config) if first and config.training.evaluate else {}
     transport.barrier()
     values = _values(done)
-    values["measured"] |= {**predicted, "link_sent_bytes": float(sent), "link_received_bytes": float(received)}
-    values |= {"accuracy": scores, "all_traffic": transport.traffic.rows()}
+    values["measured"] |= {"link_sent_bytes": float(sent), "link_received_bytes": float(received)}
+    values["server"] = transport.groups.topology.server_of(transport.groups.rank)
+    values |= {"accuracy": scores, "all_traffic": counted.rows()}
     return RankResult(values, dict(model.state_dict()) if first else {})
 
 
@@ -223,6 +226,7 @@ def _values(done: Fit) -> dict[str, Any]:
     return {
         "loss": done.loss,
         "seconds": done.seconds,
+        "free_seconds": done.free_seconds,
         "traffic": [t.rows() for t in done.traffic],
         "setup_traffic": done.setup_traffic.rows(),
         "setup_s": done.setup_s,
@@ -244,11 +248,13 @@ def _collect(results: list[RankResult], plan: Plan, link: str) -> TrainingRun:
     for v in values:
         for key, figure in v["measured"].items():
             measured[key] = max(measured.get(key, figure), figure)
+    measured["counted_link_bytes"] = _busiest_link(values)
     return TrainingRun(
         state_dict=results[0].tensors,
         loss=first["loss"],
         accuracy=first["accuracy"],
         seconds=[max(times) for times in zip(*(v["seconds"] for v in values), strict=True)],
+        free_seconds=[max(times) for times in zip(*(v["free_seconds"] for v in values), strict=True)],
         plan=plan,
         traffic_by_epoch=epochs,
         setup_traffic=sum((Traffic.from_rows(v["setup_traffic"]) for v in values), Traffic()),
@@ -259,6 +265,15 @@ def _collect(results: list[RankResult], plan: Plan, link: str) -> TrainingRun:
         link=link,
         start_epoch=first["start_epoch"],
     )
+
+
+def _busiest_link(values: list[dict[str, Any]]) -> float:
+    """Bytes that the server with the most to send sent to others in the whole run, as counted."""
+    sent: dict[int, int] = {}
+    for v in values:
+        bytes_sent = Traffic.from_rows(v["all_traffic"]).total(link="inter")
+        sent[v["server"]] = sent.get(v["server"], 0) + bytes_sent
+    return float(max(sent.values()))
 
 
 def _gather(transport: Transport, mine: RankResult) -> list[RankResult] | None:
@@ -273,7 +288,12 @@ def _gather(transport: Transport, mine: RankResult) -> list[RankResult] | None:
     received = transport.all_to_all(text.to(device), counts, incoming, group="world", kind="setup").cpu()
     if rank != 0:
         return None
-    parts = received.split(incoming)
+    parts = torch.split(received, incoming)
     out = [RankResult(json.loads(p.numpy().tobytes())) for p in parts]
     out[0].tensors = mine.tensors
     return out
+
+
+def _median(seconds: list[float]) -> float:
+    times = sorted(seconds[1:] or seconds)
+    return times[len(times) // 2] if times else 0.0

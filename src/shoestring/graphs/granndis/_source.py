@@ -67,9 +67,9 @@ def prepare_source(data: Any, config: GranndisConfig) -> Source:
     Parameters
     ----------
     data : torch_geometric.data.Data
-        With ``x`` float (N, D), ``edge_index`` (2, E), ``y`` integer (N,), ``train_mask`` bool (N,); ``val_mask``
-        and ``test_mask`` if there are any. Directed graphs, isolated vertices, duplicate edges, self-loops and
-        several components are all fine.
+        With ``x`` float (N, D), ``edge_index`` (2, E), ``y`` integer (N,), ``train_mask`` bool (N,);
+        ``val_mask`` and ``test_mask`` if there are any. Directed graphs, isolated vertices, duplicate
+        edges, self-loops and several components are all fine.
     config : GranndisConfig
         For the kind of layer, the dtype, self-loops and the number of ranks.
 
@@ -109,7 +109,9 @@ def prepare_source(data: Any, config: GranndisConfig) -> Source:
 def _tensor(data: Any, name: str) -> Tensor:
     value = getattr(data, name, None)
     if not isinstance(value, Tensor):
-        raise DataError(f"data.{name} is {type(value).__name__}; give a PyG Data with x, edge_index, y, train_mask")
+        raise DataError(
+            f"data.{name} is {type(value).__name__}; give a PyG Data with x, edge_index, y, train_mask"
+        )
     return value.detach().cpu()
 
 
@@ -118,5 +120,7 @@ def _mask(data: Any, name: str, num: int) -> Tensor:
         return torch.zeros(num, dtype=torch.bool)
     mask = _tensor(data, name)
     if mask.shape != (num,) or mask.dtype != torch.bool:
-        raise DataError(f"{name} is {mask.dtype} of shape {tuple(mask.shape)}; give bool, ({num},), one split")
+        raise DataError(
+            f"{name} is {mask.dtype} of shape {tuple(mask.shape)}; give bool, ({num},), one split"
+        )
     return mask

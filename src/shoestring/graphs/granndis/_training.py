@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from shoestring.core.seeds import derive_seed
 from shoestring.graphs.granndis._checkpoint import load_checkpoint, save_checkpoint
+from shoestring.graphs.granndis._cost import calibrate
 from shoestring.graphs.granndis._distribute import FeatureStore, batch_part, batches, full_part, single_part
 from shoestring.graphs.granndis._models import GraphModel, Step
 from shoestring.graphs.granndis._part import Part
@@ -30,6 +31,8 @@ class Fit:
     """Mean loss over all training vertices, by epoch; the same on every rank."""
     seconds: list[float] = field(default_factory=list)
     """Wall clock by epoch."""
+    free_seconds: list[float] = field(default_factory=list)
+    """The same after training, with no limit of the link."""
     traffic: list[Traffic] = field(default_factory=list)
     """Of this rank, by epoch."""
     setup_traffic: Traffic = field(default_factory=Traffic)
@@ -57,8 +60,8 @@ def summed_loss(logits: Tensor, part: Part, total: int) -> Tensor:
 def reduce_gradients(model: nn.Module, transport: Transport) -> None:
     """Sum the gradients of all ranks in one flat buffer.
 
-    The loss is a sum over targets divided by their number in the whole graph, so the sum over ranks is the mean
-    gradient; an average over W ranks of losses scaled by W / N_train is the same.
+    The loss is a sum over targets divided by their number in the whole graph, so the sum over ranks is the
+    mean gradient; an average over W ranks of losses scaled by W / N_train is the same.
     """
     params = [p for p in model.parameters() if p.requires_grad]
     flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in params])
@@ -115,14 +118,19 @@ def fit(
         out.start_epoch = load_checkpoint(checkpoint, model, optimizer, config, out.loss)
     if training.measure and out.start_epoch == 0:
         out.measured = _measure(model, transport, source, (plan, config), part, store)
+    if training.calibrate and part is not None:
+        out.measured |= calibrate(transport, source, plan, part, config)
+
+    def one_epoch(epoch: int) -> float:
+        if part is not None:
+            out.edges, out.rows = part.num_edges, part.rows.numel()
+            return _step(model, optimizer, part, Step(transport, training.seed, epoch), source)
+        assert store is not None
+        return _batched_epoch(model, optimizer, store, source, (plan, config), (epoch, out))
+
     for epoch in range(out.start_epoch, training.epochs):
         before, start = transport.traffic.copy(), time.perf_counter()
-        if part is not None:
-            out.loss.append(_step(model, optimizer, part, Step(transport, training.seed, epoch), source))
-            out.edges, out.rows = part.num_edges, part.rows.numel()
-        else:
-            assert store is not None
-            out.loss.append(_batched_epoch(model, optimizer, store, source, (plan, config), (epoch, out)))
+        out.loss.append(one_epoch(epoch))
         out.seconds.append(time.perf_counter() - start)
         out.traffic.append(transport.traffic - before)
         if report is not None:
@@ -130,13 +138,26 @@ def fit(
         every = training.checkpoint_every
         if checkpoint is not None and every and (epoch + 1) % every == 0 and transport.groups.rank == 0:
             save_checkpoint(checkpoint, model, optimizer, config, epoch + 1, out.loss)
+    if training.free_epochs:
+        trained = {k: v.clone() for k, v in model.state_dict().items()}
+        transport.unshape()
+        for epoch in range(training.epochs, training.epochs + training.free_epochs):
+            start = time.perf_counter()
+            one_epoch(epoch)
+            out.free_seconds.append(time.perf_counter() - start)
+        model.load_state_dict(trained)
     if part is not None:
         part.drain()
     return out
 
 
 def _step(
-    model: GraphModel, optimizer: torch.optim.Optimizer, part: Part, step: Step, source: Source, total: int = 0
+    model: GraphModel,
+    optimizer: torch.optim.Optimizer,
+    part: Part,
+    step: Step,
+    source: Source,
+    total: int = 0,
 ) -> float:
     """One optimiser step; the loss over all ranks."""
     optimizer.zero_grad(set_to_none=True)
@@ -191,7 +212,9 @@ def _measure(
         seed = derive_seed(config.training.seed, "batch", 0, 0)
         part = batch_part(store, source, plan, config, targets, seed)
     held: dict[int, int] = {}
-    constant = {p.untyped_storage().data_ptr() for p in model.parameters()} | {part.x.untyped_storage().data_ptr()}
+    constant = {p.untyped_storage().data_ptr() for p in model.parameters()} | {
+        part.x.untyped_storage().data_ptr()
+    }
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -232,12 +255,15 @@ def pyg_gradient(
 def _difference(ours: list[Tensor | None], theirs: list[Tensor | None]) -> float:
     """Greatest difference over the greatest value, of all parameters together."""
     flat: list[Any] = [
-        torch.cat([torch.zeros(1) if g is None else g.flatten().cpu() for g in side]) for side in (ours, theirs)
+        torch.cat([torch.zeros(1) if g is None else g.flatten().cpu() for g in side])
+        for side in (ours, theirs)
     ]
     return float((flat[0] - flat[1]).abs().max() / flat[1].abs().max())
 
 
-def accuracy(model: GraphModel, source: Source, transport: Transport, config: GranndisConfig) -> dict[str, float]:
+def accuracy(
+    model: GraphModel, source: Source, transport: Transport, config: GranndisConfig
+) -> dict[str, float]:
     """Share of right classes on the whole graph with every edge, by split; in one process, no exchange."""
     part = single_part(source, transport, config)
     with torch.inference_mode():

@@ -7,8 +7,18 @@ from shoestring.core.errors import ConfigError
 from shoestring.parallel.launch import LinkShape
 from shoestring.parallel.topology import Topology
 
-__all__ = ["CooperativeConfig", "GranndisConfig", "HaloConfig", "Mode", "ModelConfig", "PlanConfig", "TrainingConfig"]
+__all__ = [
+    "CooperativeConfig",
+    "GranndisConfig",
+    "HaloConfig",
+    "Mode",
+    "ModelConfig",
+    "Partitioner",
+    "PlanConfig",
+    "TrainingConfig",
+]
 
+Partitioner = Literal["metis", "switching", "random", "contiguous"]
 Mode = Literal["auto", "full", "flexible", "eas", "cooperative", "minibatch"]
 
 
@@ -17,7 +27,7 @@ class CooperativeConfig:
     """Batches of the modes ``cooperative`` (one neighbourhood a server) and ``minibatch`` (one a rank)."""
 
     batches: int = 4
-    """Iterations an epoch; the training vertices are split over all of them and over the servers (or ranks)."""
+    """Iterations an epoch; the training vertices are split over them and over the servers (or ranks)."""
     sampler: Literal["sage", "saint", "cluster", "eas"] = "sage"
     """How the neighbourhood of a batch is drawn."""
     fanout: int = 25
@@ -39,8 +49,8 @@ class HaloConfig:
     """How boundary rows travel in mode ``full``."""
 
     kind: Literal["fresh", "stale", "sampled"] = "fresh"
-    """``fresh``: synchronous and exact. ``stale``: one step behind, overlapped (PipeGCN). ``sampled``: a random
-    share, rescaled (BNS-GCN)."""
+    """``fresh``: synchronous and exact. ``stale``: one step behind, overlapped (PipeGCN). ``sampled``: a
+    random share, rescaled (BNS-GCN)."""
     keep: float = 0.1
     """Share of the rows that ``sampled`` sends, in (0, 1]."""
     hierarchical: bool = False
@@ -51,7 +61,9 @@ class HaloConfig:
         if not 0 < self.keep <= 1:
             raise ConfigError(f"halo.keep={self.keep} is outside (0, 1]; 1 sends everything")
         if self.hierarchical and self.kind != "fresh":
-            raise ConfigError(f"halo.kind={self.kind!r} goes with hierarchical=False only; choose one of them")
+            raise ConfigError(
+                f"halo.kind={self.kind!r} goes with hierarchical=False only; choose one of them"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,8 +85,8 @@ class PlanConfig:
     False: every row of the induced graph in every layer."""
     mem_budget_bytes: int | None = None
     """Bytes a rank for features, structure, activations and their gradients; None is no limit."""
-    partitioner: Literal["metis", "contiguous", "random"] = "metis"
-    """How vertices are split; ``contiguous`` cuts the ids into equal ranges."""
+    partitioner: Partitioner = "metis"
+    """How vertices are split: METIS (least rows sent), switching-aware, at random, equal ranges of ids."""
     cooperative: CooperativeConfig = field(default_factory=CooperativeConfig)
     """Batches."""
     halo: HaloConfig = field(default_factory=HaloConfig)
@@ -82,10 +94,13 @@ class PlanConfig:
 
     def __post_init__(self) -> None:
         if self.k is not None and self.k < 0:
-            raise ConfigError(f"k={self.k} must be at least 0; 0 is the baseline, the number of layers is all")
+            raise ConfigError(
+                f"k={self.k} must be at least 0; 0 is the baseline, the number of layers is all"
+            )
         if self.hops < 0 or self.fanout < -1:
             raise ConfigError(
-                f"hops={self.hops}, fanout={self.fanout}: hops must be at least 0 and fanout at least -1 (all)"
+                f"hops={self.hops}, fanout={self.fanout}: hops must be at least 0 and fanout at least "
+                "-1 (all)"
             )
         if self.mem_budget_bytes is not None and self.mem_budget_bytes < 1:
             raise ConfigError(f"mem_budget_bytes={self.mem_budget_bytes} must be above 0; None is no limit")
@@ -141,12 +156,19 @@ class TrainingConfig:
     """Accuracy on the whole graph at the end, in rank 0."""
     calibrate: bool = False
     """Measure compute and link rates before training and predict the epoch time (a model, labelled so)."""
+    free_epochs: int = 0
+    """After training, so many epochs more with the limit of the link taken off, for their time alone: the
+    weights are put back."""
     checkpoint_every: int = 0
     """Epochs between checkpoints; 0 writes none."""
 
     def __post_init__(self) -> None:
-        if self.epochs < 0 or self.checkpoint_every < 0:
-            raise ConfigError(f"epochs={self.epochs}, checkpoint_every={self.checkpoint_every}: not below 0")
+        if min(self.epochs, self.checkpoint_every, self.free_epochs) < 0:
+            raise ConfigError(
+                f"epochs={self.epochs}, checkpoint_every={self.checkpoint_every}, "
+                f"free_epochs={self.free_epochs}: "
+                "not below 0"
+            )
         if not self.lr > 0:
             raise ConfigError(f"lr={self.lr} must be above 0; 0.01 is usual")
 

@@ -106,7 +106,8 @@ def expand_external(
     fanout : int
         -1 takes all (then this is `closure`), 0 none.
     select : str
-        ``degree``: neighbours with most edges into what was reached so far, ties by id. ``uniform``: at random.
+        ``degree``: neighbours with most edges into what was reached so far, ties by id. ``uniform``: at
+        random.
     rng : torch.Generator or None
         Of ``uniform``.
 
@@ -236,8 +237,8 @@ def place_replicas(csr: Csr, dist: Tensor, owner: Tensor, ranks: int, slack: flo
 def keep_row_sums(edges: Csr, kept: Tensor) -> Csr:
     """Drop edges and rescale the rest of every row so that the sum of its weights stays.
 
-    With the weights of a mean this is the mean over the neighbours that are present; with nothing dropped it is
-    exact. A row that loses all its edges is 0.
+    With the weights of a mean this is the mean over the neighbours that are present; with nothing dropped
+    it is exact. A row that loses all its edges is 0.
 
     Parameters
     ----------

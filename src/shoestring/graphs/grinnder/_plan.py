@@ -28,11 +28,9 @@ from shoestring.graphs.grinnder._tiers import Tiers, open_engine
 from shoestring.graphs.grinnder.config import Config, Mode
 from shoestring.graphs.models import DropoutStream
 from shoestring.native.io import Buffer, Engine, File
-from shoestring.storage import BudgetExceeded, Ledger
+from shoestring.storage import BudgetExceeded, Ledger, measure_bandwidth
 
 __all__ = ["ModePlan", "plan"]
-
-_PROBE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -311,20 +309,6 @@ class _CountingEngine(Engine):
 
 def _bandwidth(config: Config) -> tuple[float, float]:
     """Bytes per second of sequential reads and of writes in the storage folder, as the config reaches it."""
-    config.storage.mkdir(parents=True, exist_ok=True)
-    path = config.storage / f"probe-{os.getpid()}.bin"
-    seconds = []
-    try:
-        with open_engine(config) as engine:
-            buffer = engine.buffer(_PROBE_BYTES)
-            buffer.array[:] = 1
-            file = engine.open(path, mode="create", size_bytes=_PROBE_BYTES)
-            for request in (engine.write, engine.read):
-                start = time.perf_counter()
-                request(file, 0, buffer, _PROBE_BYTES).result()
-                seconds.append(time.perf_counter() - start)
-            file.close()
-            buffer.release()
-    finally:
-        path.unlink(missing_ok=True)
-    return _PROBE_BYTES / seconds[1], _PROBE_BYTES / seconds[0]
+    with open_engine(config) as engine:
+        found = measure_bandwidth(engine, config.storage)
+    return found.read_bytes_per_s, found.write_bytes_per_s
