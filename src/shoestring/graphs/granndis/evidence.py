@@ -248,8 +248,10 @@ def _tolokers() -> Workload:
     )
 
 
-SLOW_COMPUTE = "Two cores compute the four ranks here, so replicated vertices cost more against the "
-"link than on a GPU a rank"
+SLOW_COMPUTE = (
+    "Two cores compute the four ranks here, so replicated vertices cost more against the link than on "
+    "a GPU a rank"
+)
 
 
 def _claims(workload: str) -> tuple[Claim, ...]:
@@ -350,8 +352,7 @@ def _batch_claims(workload: str) -> tuple[Claim, ...]:
             check=Compare(metric="epoch_s", arm="cob-sage", than="minibatch", direction="lower", ratio=1.62),
             paper="1.62 to 12.69 times over SALIENT++",
             if_not="A head partitions every batch with METIS while the other ranks wait, and on two "
-            "cores that "
-            "costs more than the rows that are saved.",
+            "cores that costs more than the rows that are saved.",
         ),
     )
 
