@@ -22,7 +22,6 @@ __all__ = ["study"]
 
 MEASURE = "shoestring.graphs.granndis._measure:measure_arm"
 PREPARE = "shoestring.graphs.granndis._measure:prepare_graph"
-LINK = "200 Mbit/s between servers"
 
 METRICS = (
     Metric(name="inter_mb", title="rows and gradients between servers", unit="MB/epoch", better="lower"),
@@ -143,8 +142,12 @@ def _workload(
     arms: tuple[str, ...],
     *,
     epochs: int,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    megabits: int = 200,
+    timeout_s: float = 600,
     scaled_down: tuple[ScaledDown, ...] = (),
 ) -> Workload:
+    link = f"{megabits} Mbit/s between servers"
     real = graph["kind"] != "block_model"
     return Workload(
         name=name,
@@ -152,18 +155,18 @@ def _workload(
         data="real" if real else "synthetic",
         run=MEASURE,
         arms=tuple(ARMS[a] for a in arms),
-        seeds=(0, 1, 2),
+        seeds=seeds,
         budget=f"{epochs} epochs of Adam at 0.01 for every arm, GraphSAGE 3 x 64, no dropout, 2 servers x 2 "
-        f"ranks of one thread; {LINK}, then 4 epochs with the link as fast as the machine",
-        options={"graph": dict(graph), "config": _config(epochs, 4, 2e8)},
+        f"ranks of one thread; {link}, then 4 epochs with the link as fast as the machine",
+        options={"graph": dict(graph), "config": _config(epochs, 4, 1e6 * megabits)},
         prepare=Preparation(run=PREPARE, per_seed=False, timeout_s=300, sources=("core", "graphs")),
-        timeout_s=600,
+        timeout_s=timeout_s,
         scaled_down=(
             ScaledDown(
                 what="machine", ours="4 processes on 2 cores, gloo", paper="4 servers x 4 A6000, NCCL"
             ),
             ScaledDown(
-                what="link", ours=f"{LINK}, shaped by the kernel", paper="32 Gb/s InfiniBand, 1 and 10 GbE"
+                what="link", ours=f"{link}, shaped by the kernel", paper="32 Gb/s InfiniBand, 1 and 10 GbE"
             ),
             ScaledDown(what="epochs", ours=str(epochs), paper="1000 (30 for batches)"),
             *scaled_down,
@@ -178,27 +181,16 @@ _SYNTHETIC = ScaledDown(
 
 
 def _digits() -> Workload:
-    whole = _workload(
+    return _workload(
         "digits",
         "nearest-neighbour graph of scikit-learn's digits",
         {"kind": "digits"},
         ("full", "flexible", "eas"),
         epochs=12,
-        scaled_down=(ScaledDown(what="graph", ours="1,797 vertices", paper="0.2 to 111 million vertices"),),
-    )
-    config = _config(12, 4, 1e7)
-    return Workload(
-        name=whole.name,
-        title=whole.title,
-        data=whole.data,
-        run=whole.run,
-        arms=whole.arms,
-        seeds=(0, 1),
-        budget=whole.budget.replace(LINK, "10 Mbit/s between servers"),
-        options={**whole.options, "config": config},
-        prepare=whole.prepare,
+        seeds=(0,),
+        megabits=10,
         timeout_s=120,
-        scaled_down=whole.scaled_down,
+        scaled_down=(ScaledDown(what="graph", ours="1,797 vertices", paper="0.2 to 111 million vertices"),),
     )
 
 
