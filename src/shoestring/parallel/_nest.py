@@ -62,7 +62,7 @@ def _wait(folder: Path, pids: dict[int, int]) -> int:
         pid, status = os.waitpid(-1, 0 if deadline is None else os.WNOHANG)
         if pid:
             rank = pids.pop(pid)
-            if status:
+            if status or not (folder / f"rank{rank}.safetensors").exists():
                 failed.append((rank, os.waitstatus_to_exitcode(status)))
                 # The others notice by themselves or are ended: nobody waits for a rank that is gone.
                 deadline = deadline or time.monotonic() + _GRACE_S

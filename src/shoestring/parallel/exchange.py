@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shoestring.core.errors import DataError
+from shoestring.core.errors import ConfigError, DataError
 from shoestring.core.seeds import derive_seed
 from shoestring.parallel.groups import GroupName
 from shoestring.parallel.transport import Transport
@@ -77,6 +77,11 @@ def negotiate(
     return HaloPattern(group, index.to(transport.groups.device), tuple(asked_counts), tuple(counts))
 
 
+def _nobody_sends(pattern: HaloPattern) -> bool:
+    """Whether nothing need be called; a member of a greater group cannot know it of the others."""
+    return len(pattern.recv_counts) == 1 and not pattern.num_received
+
+
 class _Exchange(torch.autograd.Function):
     """Append the rows received from the group; backward is the transposed exchange and an index-add."""
 
@@ -134,7 +139,7 @@ def exchange(rows: Tensor, pattern: HaloPattern, transport: Transport, layer: in
         (n + pattern.num_received, d), own rows first. If `rows` needs no gradient on any rank, nothing
         travels back.
     """
-    if len(pattern.recv_counts) == 1:
+    if _nobody_sends(pattern):
         return rows
     out: Tensor = _Exchange.apply(rows, pattern, transport, layer)  # type: ignore[no-untyped-call]  # torch's stub
     return out
@@ -159,7 +164,7 @@ class StaleHalo:
 
     def __call__(self, rows: Tensor) -> Tensor:
         """As `exchange`, one step behind."""
-        if len(self.pattern.recv_counts) == 1:
+        if _nobody_sends(self.pattern):
             return rows
         out: Tensor = _StaleExchange.apply(rows, self)  # type: ignore[no-untyped-call]  # torch's stub
         return out
@@ -234,25 +239,32 @@ def sampled_exchange(
     seed : int
         The same on all ranks; sender and receiver draw the same rows from it, so nothing is told.
 
+    Raises
+    ------
+    ConfigError
+        If `keep` is outside (0, 1].
+
     References
     ----------
     Wan et al., *BNS-GCN: Efficient Full-Graph Training of Graph Convolutional Networks with
     Partition-Parallelism and Random Boundary Node Sampling*, MLSys 2022.
     """
+    if not 0 < keep <= 1:
+        raise ConfigError(f"keep={keep} is outside (0, 1]; 1 sends everything")
     members = transport.groups.members(pattern.group)
     me = transport.groups.rank
     sent = [_draw(n, keep, derive_seed(seed, me, other)) for n, other in _pairs(pattern.send_counts, members)]
     got = [_draw(n, keep, derive_seed(seed, other, me)) for n, other in _pairs(pattern.recv_counts, members)]
     part = HaloPattern(
         pattern.group,
-        pattern.send_index[_offset(sent, pattern.send_counts)],
+        pattern.send_index[_offset(sent, pattern.send_counts).to(pattern.send_index.device)],
         tuple(len(s) for s in sent),
         tuple(len(g) for g in got),
     )
     n = rows.shape[0]
     both = exchange(rows, part, transport, layer)
     halo = rows.new_zeros(pattern.num_received, rows.shape[1])
-    halo = halo.index_copy(0, _offset(got, pattern.recv_counts), both[n:] / keep)
+    halo = halo.index_copy(0, _offset(got, pattern.recv_counts).to(rows.device), both[n:] / keep)
     return torch.cat([both[:n], halo])
 
 

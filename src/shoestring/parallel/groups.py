@@ -65,6 +65,9 @@ def connect(
 ) -> Iterator[Groups]:
     """Join the ranks and make all groups; leave them at the end.
 
+    A process that is in a process group already (its program called ``init_process_group``) stays in it: only
+    the groups made here are left at the end.
+
     Parameters
     ----------
     topology : Topology
@@ -74,7 +77,8 @@ def connect(
     backend : str
         ``"gloo"`` or ``"nccl"`` (one GPU a rank, chosen by the local rank).
     store : dist.Store or None
-        Where ranks find each other; None reads torchrun's environment variables.
+        Where ranks find each other; None reads torchrun's environment variables. Not used in a process that
+        is in a process group already.
     timeout_s : float
         After which a collective that misses a rank fails, in seconds.
     interface : str or None
@@ -83,7 +87,8 @@ def connect(
     Raises
     ------
     ConfigError
-        If the rank is outside the topology, or the backend is unknown.
+        If the rank is outside the topology, the backend is unknown, or the process is in a process group of
+        another size or with another rank.
     """
     if not 0 <= rank < topology.world:
         raise ConfigError(f"rank={rank} is outside 0..{topology.world - 1}; give servers x ranks_per_server")
@@ -96,22 +101,43 @@ def connect(
         device = torch.device("cuda", topology.local_of(rank))
         torch.cuda.set_device(device)
     timeout = timedelta(seconds=timeout_s)
-    if store is None:
+    joined = dist.is_initialized()
+    if joined:
+        _check_joined(topology, rank)
+    elif store is None:
         dist.init_process_group(backend, rank=rank, world_size=topology.world, timeout=timeout)
     else:
         dist.init_process_group(backend, store=store, rank=rank, world_size=topology.world, timeout=timeout)
+    handles: dict[GroupName, dist.ProcessGroup | None] = {}
     try:
-        yield Groups(topology, rank, device, _make_groups(topology, rank, timeout))
+        handles = _make_groups(topology, rank, backend, timeout)
+        yield Groups(topology, rank, device, handles)
     finally:
-        dist.destroy_process_group()
+        if not joined:
+            dist.destroy_process_group()
+        else:
+            for handle in handles.values():
+                if handle is not None and handle is not dist.group.WORLD:
+                    dist.destroy_process_group(handle)
+
+
+def _check_joined(topology: Topology, rank: int) -> None:
+    """Whether the process group that the program made is that of the topology."""
+    there, size = dist.get_rank(), dist.get_world_size()
+    if (there, size) != (rank, topology.world):
+        raise ConfigError(
+            f"this process is rank {there} of {size} in a process group already, rank {rank} of "
+            f"{topology.world} ({topology.servers} x {topology.ranks_per_server}) is asked for; make them "
+            "equal, or call destroy_process_group first"
+        )
 
 
 def _make_groups(
-    topology: Topology, rank: int, timeout: timedelta
+    topology: Topology, rank: int, backend: str, timeout: timedelta
 ) -> "dict[GroupName, dist.ProcessGroup | None]":
     # Every process makes every group in this order, also those it is no member of: else it deadlocks.
     handles: dict[GroupName, dist.ProcessGroup | None] = {
-        "world": dist.group.WORLD if topology.world > 1 else None,
+        "world": _make_world(topology, backend, timeout) if topology.world > 1 else None,
         "device": None,
         "rail": None,
         "solo": None,
@@ -125,7 +151,14 @@ def _make_groups(
         for members in members_of:
             if len(members) == 1:
                 continue
-            handle = dist.new_group(list(members), timeout=timeout)
+            handle = dist.new_group(list(members), timeout=timeout, backend=backend)
             if rank in members:
                 handles[name] = handle
     return handles
+
+
+def _make_world(topology: Topology, backend: str, timeout: timedelta) -> "dist.ProcessGroup | None":
+    if dist.get_backend() == backend:
+        return dist.group.WORLD
+    handle: dist.ProcessGroup = dist.new_group(list(range(topology.world)), timeout=timeout, backend=backend)
+    return handle

@@ -46,6 +46,8 @@ class LinkShape:
     first if privileges allow."""
 
     def __post_init__(self) -> None:
+        if self.how not in ("auto", "namespaces", "emulated"):
+            raise ConfigError(f"how={self.how!r} is not one of 'auto', 'namespaces', 'emulated'")
         if self.inter_bits_per_s is not None and self.inter_bits_per_s <= 0:
             raise ConfigError(f"inter_bits_per_s={self.inter_bits_per_s} must be above 0; None is unlimited")
 

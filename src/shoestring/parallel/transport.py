@@ -86,12 +86,15 @@ class Pending:
     received: Tensor
     _work: "dist.Work | None"
     _keep: Tensor
+    _due: float = 0.0
+    """When an emulated link has passed the bytes, on the monotonic clock."""
 
     def wait(self) -> Tensor:
         """Block until the rows are here."""
         if self._work is not None:
             self._work.wait()
             self._work = None
+        time.sleep(max(0.0, self._due - time.monotonic()))
         return self.received
 
 
@@ -187,9 +190,8 @@ class Transport:
         self.traffic.messages += 1
         if self._bytes_per_s is not None:
             dist.barrier(handle)  # the clock of the bucket starts when all are there, as bytes would
-            self._hold(max(sent, received))
         work = dist.all_to_all_single(out, send, list(recv_counts), list(send_counts), handle, async_op=True)
-        return Pending(out, work, send)
+        return Pending(out, work, send, self._pass(max(sent, received)))
 
     def all_to_all(
         self,
@@ -264,8 +266,9 @@ class Transport:
 
     def barrier(self) -> None:
         """Wait for all ranks."""
-        if self.groups.handles["world"] is not None:
-            dist.barrier()
+        handle = self.groups.handles["world"]
+        if handle is not None:
+            dist.barrier(handle)
 
     def _reduce_scatter(self, flat: Tensor, bounds: list[int], group: GroupName, kind: Kind) -> Tensor:
         place, size = self.position(group), self.size(group)
@@ -296,12 +299,12 @@ class Transport:
                 inter += n * row_bytes if link == "inter" else 0
         return inter
 
-    def _hold(self, num_bytes: int) -> None:
-        """Wait as long as a link of the emulated rate would be busy with these bytes."""
-        assert self._bytes_per_s is not None
-        now = time.monotonic()
-        self._free_at = max(self._free_at, now) + num_bytes / self._bytes_per_s
-        time.sleep(max(0.0, self._free_at - now))
+    def _pass(self, num_bytes: int) -> float:
+        """When a link of the emulated rate would be done with these bytes, behind those before them."""
+        if self._bytes_per_s is None or not num_bytes:
+            return 0.0
+        self._free_at = max(self._free_at, time.monotonic()) + num_bytes / self._bytes_per_s
+        return self._free_at
 
 
 def _bounds(n: int, parts: int) -> list[int]:
