@@ -144,7 +144,6 @@ def _workload(
     epochs: int,
     seeds: tuple[int, ...] = (0, 1, 2),
     megabits: int = 200,
-    timeout_s: float = 600,
     scaled_down: tuple[ScaledDown, ...] = (),
 ) -> Workload:
     link = f"{megabits} Mbit/s between servers"
@@ -160,7 +159,7 @@ def _workload(
         f"ranks of one thread; {link}, then 4 epochs with the link as fast as the machine",
         options={"graph": dict(graph), "config": _config(epochs, 4, 1e6 * megabits)},
         prepare=Preparation(run=PREPARE, per_seed=False, timeout_s=300, sources=("core", "graphs")),
-        timeout_s=timeout_s,
+        timeout_s=600,
         scaled_down=(
             ScaledDown(
                 what="machine", ours="4 processes on 2 cores, gloo", paper="4 servers x 4 A6000, NCCL"
@@ -189,7 +188,6 @@ def _digits() -> Workload:
         epochs=12,
         seeds=(0,),
         megabits=10,
-        timeout_s=120,
         scaled_down=(ScaledDown(what="graph", ours="1,797 vertices", paper="0.2 to 111 million vertices"),),
     )
 
