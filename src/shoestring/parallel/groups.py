@@ -1,5 +1,6 @@
 """Process groups: the world, one group a server, one rail a local rank; made in one order everywhere."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ __all__ = ["GroupName", "Groups", "choose_backend", "connect"]
 
 GroupName = Literal["world", "device", "rail", "solo"]
 """``device``: the ranks of one server. ``rail``: the same local rank of every server. ``solo``: alone."""
+
+_meetings = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +107,9 @@ def connect(
     joined = dist.is_initialized()
     if joined:
         _check_joined(topology, rank)
-    elif store is None:
-        dist.init_process_group(backend, rank=rank, world_size=topology.world, timeout=timeout)
     else:
+        if store is None:
+            store = _meet_by_environment(topology, rank, timeout)
         dist.init_process_group(backend, store=store, rank=rank, world_size=topology.world, timeout=timeout)
     handles: dict[GroupName, dist.ProcessGroup | None] = {}
     try:
@@ -119,6 +122,16 @@ def connect(
             for handle in handles.values():
                 if handle is not None and handle is not dist.group.WORLD:
                     dist.destroy_process_group(handle)
+
+
+def _meet_by_environment(topology: Topology, rank: int, timeout: timedelta) -> "dist.distributed_c10d.Store":
+    """Store of torchrun's variables, with names of its own for every call: what a group left stays in it."""
+    meeting = dist.rendezvous(  # type: ignore[attr-defined]  # left out of torch's export list
+        "env://", rank, topology.world, timeout=timeout
+    )
+    store, _, _ = next(meeting)
+    store.set_timeout(timeout)
+    return dist.PrefixStore(f"shoestring{next(_meetings)}", store)  # type: ignore[attr-defined]  # as above
 
 
 def _check_joined(topology: Topology, rank: int) -> None:

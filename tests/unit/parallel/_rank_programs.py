@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from shoestring.parallel import (
     connect,
     exchange,
     negotiate,
+    netns,
     sampled_exchange,
 )
 
@@ -346,5 +348,46 @@ def quit_silently(rank: Rank) -> RankResult:
     os._exit(0)
 
 
-def return_nothing(rank: Rank) -> None:
-    _leave_word(rank)
+# Ranks in network namespaces.
+
+
+def over_the_wire(rank: Rank) -> RankResult:
+    """Send some MB to another server and within one; read the kernel's counters; take the limit off."""
+    values: dict[str, Any] = {"namespace": os.environ["SHOESTRING_NAMESPACE"]}
+    across, inside = rank.options["across_bytes"], rank.options["inside_bytes"]
+
+    def send(sender: int, receiver: int, num_bytes: int) -> dict[str, float]:
+        sent = [num_bytes * (rank.rank == sender and r == receiver) for r in range(rank.topology.world)]
+        got = [num_bytes * (rank.rank == receiver and r == sender) for r in range(rank.topology.world)]
+        payload = torch.zeros(sum(sent), dtype=torch.uint8)
+        rank.transport.barrier()
+        before, start = netns.link_bytes(), time.monotonic()
+        rank.transport.all_to_all(payload, sent, got, group="world", kind="feature")
+        arrived = time.monotonic()
+        rank.transport.barrier()  # the sender's clock stops when the receiver has everything
+        out, into = (b - a for a, b in zip(before, netns.link_bytes(), strict=True))
+        return {"s": time.monotonic() - start, "arrived_s": arrived - start, "out": out, "in": into}
+
+    values["across"] = send(0, 2, across)
+    values["back"] = send(2, 0, across)
+    values["inside"] = [send(0, 1, inside) for _ in range(3)]
+    values["shaped"] = _shaping()
+    rank.transport.unshape()
+    values["unshaped"] = _shaping()
+    return RankResult(values)
+
+
+def _shaping() -> list[str]:
+    """How the kernel queues at both ends of this server's link."""
+    name = os.environ["SHOESTRING_NAMESPACE"]
+    tag, _, server = name.rpartition("-")
+    ends = ((name, netns.INTERFACE), (f"{tag}-switch", f"port{server}"))
+    return [
+        subprocess.run(
+            ["ip", "netns", "exec", where, "tc", "qdisc", "show", "dev", device],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for where, device in ends
+    ]
