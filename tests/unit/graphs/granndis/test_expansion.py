@@ -170,7 +170,14 @@ def test_dropped_edges_leave_the_sums_of_rows() -> None:
 
 
 def test_the_cost_model_prefers_preloading_where_the_link_is_slow() -> None:
-    graph: dict[str, Any] = {"vertices": 1e6, "edges": 1.5e7, "servers": 4, "ranks": 4, "compute": 1e7, "intra": 1e8}
+    graph: dict[str, Any] = {
+        "vertices": 1e6,
+        "edges": 1.5e7,
+        "servers": 4,
+        "ranks": 4,
+        "compute": 1e7,
+        "intra": 1e8,
+    }
     slow = previous_time_s(**graph, inter=1e6)
     fast = previous_time_s(**graph, inter=1e8)
     preload = preload_time_s(**graph, growth=2.0)
