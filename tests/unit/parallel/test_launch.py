@@ -18,6 +18,7 @@ from tests.unit.parallel.conftest import Shared
 
 from shoestring.core.errors import ConfigError
 from shoestring.parallel import LinkShape, RankError, Topology, choose_backend, connect, launch
+from shoestring.parallel._nest import _wait
 from shoestring.parallel.netns import why_no_namespaces
 
 ENDED_WITHIN_S = 30.0
@@ -47,7 +48,6 @@ FAILING: dict[str, tuple[Topology, Callable[[float, str], None] | None]] = {
     "raise_in_one": (Topology(1, 3), None),
     "kill_one": (Topology(1, 3), None),
     "hang": (Topology(1, 2), end_caller),
-    "quit_silently": (Topology(1, 1), None),
 }
 
 
@@ -155,11 +155,31 @@ def test_ranks_end_when_their_caller_does(failures: dict[str, Failure]) -> None:
     assert isinstance(failures["hang"].error, CallerEnds)
 
 
-def test_a_rank_that_ends_without_a_result_is_an_error(failures: dict[str, Failure]) -> None:
-    error = failures["quit_silently"].error
-    assert isinstance(error, RankError)
-    assert "rank 0 failed" in str(error)
-    assert "ended with exit code 0 and left no word" in str(error)
+def wait_for(folder: Path, *commands: str) -> str:
+    """What is told of ranks that end like these shell commands, in this order."""
+    pids = {os.posix_spawn("/bin/sh", ["sh", "-c", c], {}): rank for rank, c in enumerate(commands)}
+    assert _wait(folder, pids) == 1
+    return (folder / "error.txt").read_text()
+
+
+def test_a_rank_that_ends_without_a_result_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "rank0.safetensors").touch()
+    said = wait_for(tmp_path, "exit 0", "exit 0")
+    assert "rank 1 failed" in said
+    assert "ended with exit code 0 and left no word" in said
+
+
+def test_the_earliest_traceback_is_told(tmp_path: Path) -> None:
+    for rank, at in enumerate((3.0, 1.0, 2.0)):
+        (tmp_path / f"rank{rank}.error.json").write_text(json.dumps({"at": at, "text": f"text {rank}"}))
+    said = wait_for(tmp_path, "exit 1", "exit 1", "exit 1")
+    assert said == "rank 1 failed, the other ranks were ended:\ntext 1"
+
+
+def test_ranks_that_all_leave_a_result_are_no_error(tmp_path: Path) -> None:
+    (tmp_path / "rank0.safetensors").touch()
+    assert _wait(tmp_path, {os.posix_spawn("/bin/sh", ["sh", "-c", "exit 0"], {}): 0}) == 0
+    assert not (tmp_path / "error.txt").exists()
 
 
 def test_ranks_that_do_not_end_in_time_are_ended(rank_programs: None, tmp_path: Path) -> None:  # noqa: ARG001
