@@ -1,6 +1,7 @@
 """Start the ranks of a topology on this machine and collect what they return."""
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -27,6 +28,8 @@ from shoestring.parallel.transport import Transport
 __all__ = ["LinkShape", "Rank", "RankError", "RankResult", "launch"]
 
 _POLL_S = 0.02
+_GONE_S = 5.0
+_PREFIX = "shoestring-ranks-"
 _LOOPBACK = "lo" if sys.platform == "linux" else "lo0"
 _RAM = Path("/dev/shm")
 
@@ -146,11 +149,12 @@ def launch(
     """
     check_entry_point(entry)
     how = shape.resolve()
-    folder = Path(
-        tempfile.mkdtemp(prefix="shoestring-ranks-", dir=_RAM if os.access(_RAM, os.W_OK) else None)
-    )
+    base = _RAM if os.access(_RAM, os.W_OK) else Path(tempfile.gettempdir())
+    _remove_left_behind(base)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        fcntl.flock(stack.enter_context((folder / "lock").open("wb")), fcntl.LOCK_EX)
         spaces: Sequence[str] = ()
         if how == "namespaces":
             made = stack.enter_context(netns.namespaces(topology.servers, shape.inter_bits_per_s))
@@ -173,6 +177,14 @@ def launch(
         write_json_atomic(folder / "task.json", task, durable=False)
         _watch(folder, timeout_s, report_progress)
         return [_read_result(folder, rank) for rank in range(topology.world)]
+
+
+def _remove_left_behind(base: Path) -> None:
+    """Remove the folders of callers that were killed: they hold tensors in memory, and no lock any more."""
+    for task in base.glob(f"{_PREFIX}*/task.json"):
+        with contextlib.suppress(OSError), (task.parent / "lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(task.parent, ignore_errors=True)
 
 
 def _watch(folder: Path, timeout_s: float, report: Callable[[float, str], None] | None) -> None:
@@ -210,11 +222,17 @@ def _end(nest: "subprocess.Popen[bytes]", folder: Path) -> None:
     if nest.poll() is None:
         nest.kill()
     nest.wait()
+    pids = []
     for pid_file in folder.glob("rank*.pid"):
         with contextlib.suppress(ProcessLookupError, ValueError):
             pid = int(pid_file.read_text(encoding="utf-8"))
             if _is_ours(pid, folder):
+                pids.append(pid)
                 os.kill(pid, signal.SIGKILL)
+    # They may write to the folder until they are gone, and it could not be removed.
+    give_up = time.monotonic() + _GONE_S
+    while any(_is_ours(pid, folder) for pid in pids) and time.monotonic() < give_up:
+        time.sleep(_POLL_S)
 
 
 def _is_ours(pid: int, folder: Path) -> bool:

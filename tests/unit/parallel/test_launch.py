@@ -1,5 +1,6 @@
 """Ranks come back with what they return, or are all ended and the first cause is told."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ from tests.unit.parallel.conftest import Shared
 from shoestring.core.errors import ConfigError
 from shoestring.parallel import LinkShape, RankError, Topology, choose_backend, connect, launch
 from shoestring.parallel._nest import _wait
+from shoestring.parallel.launch import _remove_left_behind
 from shoestring.parallel.netns import why_no_namespaces
 
 ENDED_WITHIN_S = 30.0
@@ -187,6 +189,22 @@ def test_ranks_that_do_not_end_in_time_are_ended(rank_programs: None, tmp_path: 
     with pytest.raises(RankError, match=r"did not end within 0\.3 s, their time limit"):
         launch("_rank_programs:hang", Topology(1, 2), options={"folder": str(tmp_path)}, timeout_s=0.3)
     assert time.monotonic() - start < ENDED_WITHIN_S
+
+
+def test_what_a_killed_caller_left_in_memory_is_removed(tmp_path: Path) -> None:
+    names = ("killed", "running", "starting")
+    folders = [tmp_path / f"shoestring-ranks-{name}" for name in names]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "lock").touch()
+        if not folder.name.endswith("starting"):
+            (folder / "task.json").touch()
+    (tmp_path / "of-somebody-else").mkdir()
+    with (folders[1] / "lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _remove_left_behind(tmp_path)
+    left = {p.name for p in tmp_path.iterdir()}
+    assert left == {"shoestring-ranks-running", "shoestring-ranks-starting", "of-somebody-else"}
 
 
 @pytest.mark.parametrize("entry", ["no_colon", "a:b:c", "module:f()", "", ":f"])
