@@ -24,7 +24,7 @@ from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
 from shoestring.evidence.environment import hardware, versions
 from shoestring.graphs.csr import csr_from_edge_index
-from shoestring.graphs.generators import block_model
+from shoestring.data.graphs.generators import block_model
 from shoestring.graphs.grinnder import Config, Trainer, prepare
 from shoestring.graphs.models import build_gnn
 

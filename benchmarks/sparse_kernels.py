@@ -24,7 +24,7 @@ from shoestring.graphs import sparse_ops
 from shoestring.graphs.convs import apply_conv, prepare_topology, topology_kind
 from shoestring.graphs.csr import Block, csr_from_edge_index
 from shoestring.graphs.dropout import dropout_rows
-from shoestring.graphs.generators import block_model
+from shoestring.data.graphs.generators import block_model
 from shoestring.native import sparse
 
 

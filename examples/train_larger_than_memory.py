@@ -12,7 +12,7 @@ import torch
 from torch_geometric.nn import GraphSAGE
 
 from shoestring.graphs import grinnder
-from shoestring.graphs.generators import block_model
+from shoestring.data.graphs.generators import block_model
 
 EPOCHS, HIDDEN = 3, 128
 

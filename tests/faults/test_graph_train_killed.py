@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from shoestring.graphs.formats import save_graph
-from shoestring.graphs.generators import block_model
+from shoestring.data.graphs.formats import save_graph
+from shoestring.data.graphs.generators import block_model
 
 COMMAND = "import sys; from shoestring.cli import main; sys.exit(main(sys.argv[1:]))"
 EPOCHS = 80

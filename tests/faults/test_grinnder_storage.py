@@ -16,7 +16,7 @@ from torch import nn
 from torch_geometric.data import Data
 
 from shoestring.core.errors import StorageError
-from shoestring.graphs.generators import block_model
+from shoestring.data.graphs.generators import block_model
 from shoestring.graphs.grinnder import Config, Trainer, prepare
 from shoestring.graphs.grinnder import _tiers as tiers
 from shoestring.graphs.models import build_gnn
@@ -101,7 +101,7 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
 PROGRAM = """
 import sys, json, torch
 from pathlib import Path
-from shoestring.graphs.generators import block_model
+from shoestring.data.graphs.generators import block_model
 from shoestring.graphs.grinnder import Config, IoConfig, Trainer, prepare
 from shoestring.graphs.models import build_gnn
 folder, epochs, limit = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])

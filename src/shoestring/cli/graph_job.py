@@ -138,10 +138,10 @@ def load(path: Path, options: InputOptions) -> "Data":
     Raises
     ------
     DataError, ConfigError
-        As `shoestring.graphs.formats.load_graph`.
+        As `shoestring.data.graphs.formats.load_graph`.
     """
     optional("torch_geometric", extra="graphs")
-    from shoestring.graphs.formats import load_graph
+    from shoestring.data.graphs.formats import load_graph
 
     try:
         return load_graph(

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from shoestring.cli.bar import progress_bar
@@ -60,10 +62,24 @@ def plan(  # one parameter a flag
         print_json({**head, "config": to_dict(replace(job, options=options)), "modes": rows})
     else:
         console = results()
-        console.print(_table(rows))
+        for part in _fitting(rows, console):
+            console.print(_table(part))
         for row in rows:
             if row.get("why_not"):
                 console.print(f"{row['mode']}: {row['why_not']}", soft_wrap=True, markup=False)
+
+
+def _fitting(rows: list[dict[str, Any]], console: Console) -> list[list[dict[str, Any]]]:
+    """Cut the modes into groups whose tables the terminal is wide enough for."""
+    parts: list[list[dict[str, Any]]] = []
+    for row in rows:
+        wider = [*parts[-1], row] if parts else [row]
+        wide = console.options.update(max_width=10_000)
+        if parts and Measurement.get(console, wide, _table(wider)).maximum <= console.width:
+            parts[-1] = wider
+        else:
+            parts.append([row])
+    return parts
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:

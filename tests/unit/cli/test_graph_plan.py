@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from shoestring.cli import main
-from shoestring.graphs.formats import save_graph
-from shoestring.graphs.generators import block_model
+from shoestring.data.graphs.formats import save_graph
+from shoestring.data.graphs.generators import block_model
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from torch_geometric.data import Data
 from shoestring.core.config import from_dict
 from shoestring.core.errors import ConfigError
 from shoestring.core.seeds import derive_seed
+from shoestring.data.graphs.formats import load_graph, save_graph
+from shoestring.data.graphs.generators import block_model, digits_graph
 from shoestring.evidence.model import Context, Outcome, Series
-from shoestring.graphs.formats import load_graph, save_graph
-from shoestring.graphs.generators import block_model, digits_graph
 from shoestring.graphs.granndis._reference import train_single
 from shoestring.graphs.granndis._run import TrainingRun, train
 from shoestring.graphs.granndis.config import GranndisConfig

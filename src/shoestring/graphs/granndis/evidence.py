@@ -158,7 +158,9 @@ def _workload(
         budget=f"{epochs} epochs of Adam at 0.01 for every arm, GraphSAGE 3 x 64, no dropout, 2 servers x 2 "
         f"ranks of one thread; {link}, then 4 epochs with the link as fast as the machine",
         options={"graph": dict(graph), "config": _config(epochs, 4, 1e6 * megabits)},
-        prepare=Preparation(run=PREPARE, per_seed=False, timeout_s=300, sources=("core", "graphs")),
+        prepare=Preparation(
+            run=PREPARE, per_seed=False, timeout_s=300, sources=("core", "data/graphs", "graphs")
+        ),
         timeout_s=600,
         scaled_down=(
             ScaledDown(

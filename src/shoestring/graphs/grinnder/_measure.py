@@ -16,10 +16,10 @@ from shoestring.core.config import from_dict
 from shoestring.core.errors import ConfigError
 from shoestring.core.files import write_json_atomic
 from shoestring.core.seeds import derive_seed
+from shoestring.data.graphs.formats import load_graph
+from shoestring.data.graphs.generators import block_model, digits_graph, geometric, rmat
 from shoestring.evidence.model import Context, Outcome, Series
 from shoestring.graphs.csr import csr_from_edge_index
-from shoestring.graphs.formats import load_graph
-from shoestring.graphs.generators import block_model, digits_graph, geometric, rmat
 from shoestring.graphs.grinnder._job import prepare
 from shoestring.graphs.grinnder._prepare import PreparedGraph
 from shoestring.graphs.grinnder._trainer import Trainer, TrainResult

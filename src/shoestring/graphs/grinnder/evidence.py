@@ -23,7 +23,7 @@ __all__ = ["study"]
 TRAINING = "shoestring.graphs.grinnder._measure:measure_training"
 PARTITION = "shoestring.graphs.grinnder._measure:measure_partition"
 REFERENCE = "shoestring.graphs.grinnder._measure:prepare_reference"
-SOURCES = ("core", "native", "storage", "graphs", "graphs/grinnder")
+SOURCES = ("core", "native", "storage", "data/graphs", "graphs", "graphs/grinnder")
 
 PAPER: Mapping[str, Any] = {"policy": "lru", "hybrid": False, "fuse_last": False, "order": "natural"}
 """The paper's parts alone; what the arms called "ours" add is on by default."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from torch_geometric.data import Data
 
-from shoestring.graphs.generators import block_model
+from shoestring.data.graphs.generators import block_model
 from shoestring.graphs.granndis import (
     GranndisConfig,
     ModelConfig,

@@ -10,7 +10,7 @@ import torch
 from torch_geometric.data import Data
 
 from shoestring.core.errors import ConfigError, DataError, StorageError
-from shoestring.graphs.generators import block_model
+from shoestring.data.graphs.generators import block_model
 from shoestring.graphs.granndis import GranndisConfig, ModelConfig, PlanConfig, TrainingConfig, plan
 from shoestring.graphs.granndis._checkpoint import load_checkpoint, save_checkpoint
 from shoestring.graphs.granndis._models import GraphModel

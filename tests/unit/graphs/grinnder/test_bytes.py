@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch_geometric.data import Data
 
-from shoestring.graphs.generators import block_model
+from shoestring.data.graphs.generators import block_model
 from shoestring.graphs.grinnder import Config, IoConfig, PreparedGraph, Trainer, prepare
 from shoestring.graphs.grinnder.functional import epoch_volumes
 from shoestring.graphs.models import build_gnn

@@ -14,7 +14,7 @@ loads with the first epoch."""
 SETUP = """
 import sys, torch
 from pathlib import Path
-from shoestring.graphs.generators import block_model
+from shoestring.data.graphs.generators import block_model
 from shoestring.graphs.grinnder import Config, PreparedGraph, Trainer, prepare
 from shoestring.graphs.models import build_gnn
 torch.set_num_threads(1)

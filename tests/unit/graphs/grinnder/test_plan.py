@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from shoestring.graphs.generators import block_model
+from shoestring.data.graphs.generators import block_model
 from shoestring.graphs.grinnder import Config, Trainer, plan, prepare
 from shoestring.graphs.grinnder.config import Mode
 from shoestring.graphs.models import GnnStack, build_gnn

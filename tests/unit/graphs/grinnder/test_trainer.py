@@ -9,8 +9,8 @@ from torch_geometric.data import Data
 
 from shoestring.core.config import from_dict, to_dict
 from shoestring.core.errors import ConfigError, DataError, UnsupportedModelError
+from shoestring.data.graphs.generators import block_model
 from shoestring.graphs.csr import Block
-from shoestring.graphs.generators import block_model
 from shoestring.graphs.grinnder import Config, LayerwiseModule, Trainer, prepare, train
 from shoestring.graphs.grinnder.functional import greedy_order, sum_loss
 from shoestring.graphs.models import build_gnn

@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 from shoestring.core.errors import ConfigError
 from shoestring.core.optional import optional
 from shoestring.core.seeds import derive_seed
-from shoestring.graphs._raw_graph import random_split
+from shoestring.data.graphs._raw_graph import random_split
 
 __all__ = ["block_model", "digits_graph", "geometric", "rmat"]
 

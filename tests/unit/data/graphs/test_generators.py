@@ -8,7 +8,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import is_undirected
 
 from shoestring.core.errors import ConfigError
-from shoestring.graphs.generators import block_model, digits_graph, geometric, rmat
+from shoestring.data.graphs.generators import block_model, digits_graph, geometric, rmat
 
 MAKE: dict[str, Callable[[int], Data]] = {
     "rmat": lambda seed: rmat(1000, 8000, seed=seed),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.core.errors import DataError
-from shoestring.graphs._raw_graph import RawGraph, both_directions, mask_of
+from shoestring.data.graphs._raw_graph import RawGraph, both_directions, mask_of
 
 __all__ = ["read_ogb", "read_table"]
 

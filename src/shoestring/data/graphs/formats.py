@@ -16,9 +16,9 @@ from torch_geometric.data import Data
 
 from shoestring.core.errors import ConfigError, DataError
 from shoestring.core.files import write_bytes_atomic
-from shoestring.graphs._ogb import read_ogb
-from shoestring.graphs._planetoid import planetoid_names, read_planetoid
-from shoestring.graphs._raw_graph import SPLITS, RawGraph, both_directions, finish, mask_of
+from shoestring.data.graphs._ogb import read_ogb
+from shoestring.data.graphs._planetoid import planetoid_names, read_planetoid
+from shoestring.data.graphs._raw_graph import SPLITS, RawGraph, both_directions, finish, mask_of
 
 __all__ = ["load_graph", "save_graph"]
 

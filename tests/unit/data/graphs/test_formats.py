@@ -14,7 +14,7 @@ import torch
 from torch_geometric.data import Data
 
 from shoestring.core.errors import ConfigError, DataError
-from shoestring.graphs.formats import load_graph, save_graph
+from shoestring.data.graphs.formats import load_graph, save_graph
 
 REAL = Path("/work/shared/data/graphs")
 
