@@ -1,0 +1,1 @@
+"""Prices, backtests and strategies: what the systems of the finance family share."""
