@@ -170,7 +170,7 @@ def _only_one(home: Path) -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             raise ConfigError(
-                f"a user interface runs already on {home.parent} (process {lock.read().strip() or 'unknown'}); "
+                f"a user interface runs already on {home.parent} (process {lock.read().strip() or '?'}); "
                 "use that one, or end it first"
             ) from None
         lock.truncate(0)
@@ -225,7 +225,8 @@ def _wait_until_ready(url: str, services: Sequence[Service], limit_s: float) -> 
         if time.monotonic() > end:
             logs = "; ".join(f"{s.name}: {s.log_end(3)}" for s in services)
             raise ServiceError(
-                f"the user interface was not ready after {limit_s:g} s; raise start_timeout_s. Logs end: {logs}"
+                f"the user interface was not ready after {limit_s:g} s; raise start_timeout_s. "
+                f"Logs end: {logs}"
             )
         time.sleep(_POLL_S)
 

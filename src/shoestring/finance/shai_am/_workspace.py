@@ -47,7 +47,7 @@ class Location:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ConfigError(
-                f"strategy name {self.name!r} is not letters, digits and underscores; rename it"
+                f"strategy name {self.name!r} is not of letters, digits and underscores; rename it"
             )
         if not os.access(self.python, os.X_OK) or not self.python.is_file():
             raise ConfigError(
