@@ -16,8 +16,8 @@ bell       arithmetic                      as bsr, padded to the fullest block r
 =========  ==============================  ===================================================================
 
 Where a format leaves a choice, the one that reads least is taken: ids and values of a row lie together,
-records are packed at 4 bytes, the padding of blocked ELLPACK lies at the end and is not fetched. A reader of a row in
-`bsr` and `bell` fetches its whole block row, as blocks are stored one after another.
+records are packed at 4 bytes, the padding of blocked ELLPACK lies at the end and is not fetched. A reader of
+a row in `bsr` and `bell` fetches its whole block row, as blocks are stored one after another.
 """
 
 from dataclasses import dataclass
