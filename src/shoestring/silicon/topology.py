@@ -318,7 +318,7 @@ def _from_data(data: Any, source: str) -> Topology:
 
 
 def _from_networkx(graph: Any, source: str) -> Topology:
-    """Number nodes in the order in which the graph gives them; undirected edges count twice."""
+    """Take the nodes in the order in which the graph gives them; undirected edges count twice."""
     position = {node: i for i, node in enumerate(graph.nodes)}
     rows = [(position[u], position[v], w) for u, v, w in graph.edges(data="weight", default=1.0)]
     edges = np.array([r[:2] for r in rows], dtype=np.int64).reshape(-1, 2).T
