@@ -173,7 +173,7 @@ def validate_manifest(manifest: Mapping[str, Any], version: str) -> None:
     except schemas.ValidationError as e:
         where = ".".join(str(part) for part in e.absolute_path) or "the manifest"
         raise ConfigError(
-            f"{manifest.get('kind')} is not valid in Kubernetes {version}: at {where}: {e.message}; correct it"
+            f"{manifest.get('kind')} is not valid in Kubernetes {version}: at {where}: {e.message}"
         ) from e
     except (schemas.utils.SchemaNotFoundError, schemas.utils.VersionNotSupportedError) as e:
         raise ConfigError(
