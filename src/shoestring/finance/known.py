@@ -93,12 +93,20 @@ class KnownTable:
         """Names of the values."""
         return tuple(c for c in self.rows.columns if c not in _KEYS)
 
-    def until(self, as_of: str | pd.Timestamp) -> "KnownTable":
-        """Return a copy of what was known on a date; later reports cannot be reached through it."""
-        last = int(self.rows["known_at"].searchsorted(pd.Timestamp(as_of), side="right"))
+    def as_of(self, date: str | pd.Timestamp) -> "KnownTable":
+        """Return a copy of what was known at the close of a date; later reports cannot be reached by it."""
+        last = int(self.rows["known_at"].searchsorted(pd.Timestamp(date), side="right"))
         return KnownTable(self.rows.iloc[:last].copy(deep=True))
 
-    def history(self, as_of: str | pd.Timestamp) -> pd.DataFrame:
+    def frame(self) -> pd.DataFrame:
+        """Return a copy of all rows."""
+        return self.rows.copy(deep=True)
+
+    def with_frame(self, frame: pd.DataFrame) -> "KnownTable":
+        """Return a table of other rows, in the form of `frame`."""
+        return KnownTable.from_frame(frame)
+
+    def history(self, date: str | pd.Timestamp) -> pd.DataFrame:
         """Return every period as it was known on a date: its last report by then.
 
         Returns
@@ -106,13 +114,13 @@ class KnownTable:
         DataFrame
             Indexed by asset and period, sorted.
         """
-        seen = self.until(as_of).rows
+        seen = self.as_of(date).rows
         last = seen.drop_duplicates(["asset", "period"], keep="last")
         return last.set_index(["asset", "period"]).sort_index()
 
-    def latest(self, as_of: str | pd.Timestamp) -> pd.DataFrame:
+    def latest(self, date: str | pd.Timestamp) -> pd.DataFrame:
         """Return the most recent period of every asset as it was known on a date, indexed by asset."""
-        known = self.history(as_of).reset_index()
+        known = self.history(date).reset_index()
         return known.drop_duplicates("asset", keep="last").set_index("asset")
 
     def join(self, dates: pd.DatetimeIndex, value: str, *, max_age_days: int | None = None) -> pd.DataFrame:
