@@ -1,0 +1,188 @@
+"""A digest of the code behind a component: its module and the project's modules that it imports."""
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+import sys
+import sysconfig
+import types
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from shoestring.core.errors import ConfigError
+from shoestring.finance.digest import digest_bytes, digest_json
+
+__all__ = ["code_digest", "code_modules"]
+
+_OUTSIDE = tuple(
+    {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
+
+
+def code_digest(component: Any) -> str:
+    """Return the SHA-256 of the code that decides what a class, function or instance does.
+
+    Parameters
+    ----------
+    component : Any
+        A class, a function, or an instance (its class counts; its values are parameters).
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits over its name and the text of its module and, transitively, of every
+        module that this one imports and that belongs to the same project or to Shoestring. The
+        versions of everything else are in `environment_digest`. Code without a file (an interactive
+        session) is digested by its byte code and by the functions that it names.
+
+    Raises
+    ------
+    ConfigError
+        If there is neither a file nor byte code, or a module cannot be parsed.
+    """
+    thing = component if isinstance(component, type | types.FunctionType) else type(component)
+    modules = code_modules(thing)
+    if modules:
+        return digest_json({"object": thing.__qualname__, "modules": modules})
+    return digest_json({"object": thing.__qualname__, "bytecode": _bytecode(thing)})
+
+
+def code_modules(thing: Any) -> dict[str, str]:
+    """Return the modules behind `thing` with the SHA-256 of each one's text; empty if it has no file."""
+    module = sys.modules.get(thing.__module__)
+    file = getattr(module, "__file__", None)
+    if file is None or not Path(file).is_file():
+        return {}
+    found: dict[str, str] = {}
+    top = thing.__module__.partition(".")[0]
+    todo = [(thing.__module__, Path(file))]
+    while todo:
+        name, path = todo.pop()
+        if name in found:
+            continue
+        status = path.stat()
+        digest, imported = _read(str(path), status.st_mtime_ns, status.st_size, _package(name, path))
+        found[name] = digest
+        for other in imported:
+            origin = _origin(other)
+            if origin is not None and other not in found and _is_project(other, origin, top):
+                todo.append((other, origin))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _read(path: str, mtime_ns: int, size: int, package: str) -> tuple[str, tuple[str, ...]]:  # noqa: ARG001
+    """Return a file's digest and the dotted names that it may import; cached while the file is unchanged."""
+    text = Path(path).read_bytes()
+    try:
+        tree = ast.parse(text)
+    except SyntaxError as e:
+        raise ConfigError(f"{path} cannot be parsed: {e}; correct it first") from e
+    names: set[str] = set()
+    for node in _runtime_nodes(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parent = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parent, *([base] if base else [])])
+            names.add(base)
+            names.update(f"{base}.{alias.name}" for alias in node.names)
+    parents = {n.rpartition(".")[0] for n in names if "." in n}
+    return digest_bytes(text), tuple(sorted((names | parents) - {""}))
+
+
+def _runtime_nodes(tree: ast.AST) -> list[ast.AST]:
+    """Return all nodes but those under ``if TYPE_CHECKING``, which never run."""
+    out: list[ast.AST] = []
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            todo.extend(node.orelse)
+            continue
+        out.append(node)
+        todo.extend(ast.iter_child_nodes(node))
+    return out
+
+
+def _package(name: str, path: Path) -> str:
+    return name if path.name == "__init__.py" else name.rpartition(".")[0]
+
+
+def _origin(name: str) -> Path | None:
+    """Return the source file of a module by name, None for a built-in, a C extension or no module at all."""
+    module = sys.modules.get(name)
+    file = getattr(module, "__file__", None)
+    if module is None:
+        if not _may_exist(name):
+            return None
+        try:
+            spec = importlib.util.find_spec(name)
+        except (ImportError, AttributeError, ValueError):
+            return None
+        file = spec.origin if spec is not None and spec.has_location else None
+    if file is None or not file.endswith(".py"):
+        return None
+    return Path(file).resolve()
+
+
+def _may_exist(name: str) -> bool:
+    """Keep `find_spec` from importing parents that are not loaded, and from asking attributes for modules."""
+    parent = name.rpartition(".")[0]
+    return not parent or hasattr(sys.modules.get(parent), "__path__")
+
+
+def _is_project(name: str, origin: Path, top: str) -> bool:
+    if name.partition(".")[0] in (top, "shoestring"):
+        return True
+    return not any(origin.is_relative_to(folder) for folder in _OUTSIDE)
+
+
+def _bytecode(thing: Any, seen: set[int] | None = None) -> list[Any]:
+    """Describe the byte code of a class or function and of what it names in its own module."""
+    seen = set() if seen is None else seen
+    if id(thing) in seen:
+        return []
+    seen.add(id(thing))
+    if isinstance(thing, type):
+        members = [(n, inspect.unwrap(_function(v))) for n, v in sorted(vars(thing).items())]
+        parts = [[n, _bytecode(f, seen)] for n, f in members if isinstance(f, types.FunctionType)]
+        bases = [_bytecode(b, seen) for b in thing.__bases__ if b.__module__ == thing.__module__]
+        return [thing.__qualname__, parts, bases]
+    if not isinstance(thing, types.FunctionType):
+        raise ConfigError(f"{thing!r} has neither a file nor byte code; write the strategy into a .py file")
+    named = []
+    for name in sorted(_names(thing.__code__)):
+        value = thing.__globals__.get(name)
+        if isinstance(value, type | types.FunctionType) and value.__module__ == thing.__module__:
+            named.append([name, _bytecode(value, seen)])
+        elif isinstance(value, bool | int | float | str):
+            named.append([name, repr(value)])
+    return [thing.__qualname__, _code(thing.__code__), named]
+
+
+def _function(value: Any) -> Any:
+    if isinstance(value, staticmethod | classmethod):
+        return value.__func__
+    return value.fget if isinstance(value, property) else value
+
+
+def _names(code: types.CodeType) -> set[str]:
+    inner = [c for c in code.co_consts if isinstance(c, types.CodeType)]
+    return set(code.co_names).union(*(_names(c) for c in inner))
+
+
+def _code(code: types.CodeType) -> list[Any]:
+    """Describe a code object without file name and line numbers."""
+    consts: list[Any] = []
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            consts.append(_code(const))
+        else:  # the order of a set of text differs from process to process
+            consts.append(repr(sorted(const, key=repr) if isinstance(const, frozenset) else const))
+    body = hashlib.sha256(code.co_code).hexdigest()
+    return [body, list(code.co_names), list(code.co_varnames), consts]
