@@ -131,7 +131,7 @@ class FrameDigest:
 
         self._frames = dict(sorted(frames.items()))
         first = next(iter(self._frames.values()), None)
-        self._dates = np.zeros(0, np.int64) if first is None else first.index.to_numpy()
+        dates = np.zeros(0, np.int64) if first is None else first.index.to_numpy()
         self._dates = dates.astype("datetime64[ns]")
         head = {name: [str(c) for c in frame.columns] for name, frame in self._frames.items()}
         self._hasher = hashlib.sha256(canonical_json(head).encode())
