@@ -5,4 +5,5 @@
 
 void bind_io(nanobind::module_& m);
 void bind_partition(nanobind::module_& m);
+void bind_sim(nanobind::module_& m);
 void bind_sparse(nanobind::module_& m);

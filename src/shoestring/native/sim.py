@@ -69,23 +69,24 @@ class BankTiming:
 
     A line occupies its channel's bus for ``burst_cycles``, its bank for ``column_cycles`` (row hit) or
     ``row_cycles`` (row miss), and, on a row miss, one of four activations every ``four_activates_cycles`` of
-    its channel; the slowest of the three decides, plus the latency of the read. Each server works its lines
+    its rank; the slowest of the three decides, plus the latency of the read. Each server works its lines
     off in the order of their requests without waiting for the other servers, which is what a controller with
-    a deep queue comes close to. A row counts as open while it is among the last ``window`` distinct rows asked
-    for in its bank: a first-ready controller serves those together.
-
-    The line with number ``i`` lies in channel ``i // interleave_lines % channels``; inside a channel, lines
-    fill a row, then the same row of the next bank.
+    a deep queue comes close to. A row counts as open if it is the one that its bank opened last, or if it was
+    opened within the last ``window`` lines of its channel: a first-ready controller serves those together.
     """
 
     channels: int = 8
-    """A power of two."""
-    banks: int = 16
-    """Banks a channel, all groups and ranks; a power of two."""
+    """A power of two, as are the other sizes."""
+    ranks: int = 1
+    """Ranks a channel."""
+    groups: int = 4
+    """Bank groups a rank."""
+    banks: int = 4
+    """Banks a group."""
     row_lines: int = 32
-    """Cache lines a row; a power of two."""
-    interleave_lines: int = 1
-    """Consecutive lines in one channel; a power of two, at most `row_lines`."""
+    """Cache lines a row."""
+    mapping: str = "ro-ba-co-ra-bg-ch"
+    """Bits of a line's number from high to low: row, bank, column, rank, bank group, channel."""
     burst_cycles: float = 2.0
     """Bus time of a line, BL/2 tCK."""
     read_cycles: float = 14.0
@@ -99,19 +100,20 @@ class BankTiming:
     column_cycles: float = 2.0
     """tCCD_L, the least time between two bursts of a bank."""
     four_activates_cycles: float = 30.0
-    """tFAW of a channel, ranks taken together."""
+    """tFAW of a rank."""
     refresh_share: float = 0.0
     """tRFC / tREFI, the share of time in which no line moves, in [0, 1)."""
-    window: int = 4
-    """Distinct rows a bank that the controller sees together, 1 .. 8; 1 is the open row alone."""
+    window: int = 32
+    """Lines of a channel that its controller sees together; 0 is the open row alone."""
 
     def __post_init__(self) -> None:
-        for name in ("channels", "banks", "row_lines", "interleave_lines"):
+        for name in _SIZES:
             if not _is_power_of_two(getattr(self, name)):
                 raise ConfigError(f"dram.{name}={getattr(self, name)} must be a power of two")
-        if self.interleave_lines > self.row_lines:
+        if sorted(self.mapping.split("-")) != sorted(_FIELDS):
             raise ConfigError(
-                f"dram.interleave_lines={self.interleave_lines} is more than row_lines={self.row_lines}"
+                f"dram.mapping={self.mapping!r} must hold each of {', '.join(_FIELDS)} once, from high to low, "
+                "such as ro-ba-co-ra-bg-ch"
             )
         for name in _TIMES:
             value = getattr(self, name)
@@ -121,10 +123,22 @@ class BankTiming:
             raise ConfigError(f"dram.burst_cycles={self.burst_cycles} must be above 0")
         if not 0 <= self.refresh_share < 1:
             raise ConfigError(f"dram.refresh_share={self.refresh_share} is outside 0 <= share < 1")
-        if not 1 <= self.window <= 8:
-            raise ConfigError(f"dram.window={self.window} is outside 1 .. 8")
+        if not 0 <= self.window <= 2**20:
+            raise ConfigError(f"dram.window={self.window} is outside 0 .. {2**20} lines")
+
+    def bits(self) -> dict[str, tuple[int, int]]:
+        """Return (shift, count) of every field's bits in a line's number; rows take 32 bits."""
+        sizes = dict(zip(("ch", "ra", "bg", "ba", "co"), (getattr(self, n) for n in _SIZES), strict=True))
+        at, out = 0, {}
+        for name in reversed(self.mapping.split("-")):
+            count = 32 if name == "ro" else int(sizes[name]).bit_length() - 1
+            out[name] = (at, count)
+            at += count
+        return out
 
 
+_SIZES = ("channels", "ranks", "groups", "banks", "row_lines")
+_FIELDS = ("ro", "ba", "co", "ra", "bg", "ch")
 _TIMES = (
     "burst_cycles",
     "read_cycles",
@@ -372,7 +386,7 @@ class Aggregation:
             if low < 0 or high >= self.num_sources:
                 raise DataError(f"pinned vertices lie in {low} .. {high}; allowed are 0 .. {self.num_sources - 1}")
         options = _options(records, machine)
-        options.strip = schedule.strip
+        options.strip = min(schedule.strip, max(1, self.num_vertices))
         options.output_lines, options.partial_lines = output_lines, partial_lines
         options.edge_bytes, options.trace = edge_bytes, trace
         counts, tiles, engine_cycles, traced = _core.sim.aggregate(
@@ -461,10 +475,13 @@ def _options(records: Records, machine: Machine) -> _core.sim.Options:
     options.region_lines = records.region_lines or 0
     options.pointer_bytes = records.pointer_bytes
     options.sets, options.ways = machine.cache.sets, machine.cache.ways
-    options.policy, options.line_bytes = machine.cache.policy, machine.cache.line_bytes
+    options.line_bytes = machine.cache.line_bytes
+    options.set_policy(machine.cache.policy)
     for name in ("engines", "queue_lines", "max_outstanding", "hit_cycles"):
         setattr(options, name, getattr(machine, name))
-    for name in ("channels", "banks", "row_lines", "interleave_lines", "window", "refresh_share", *_TIMES):
+    bits = machine.dram.bits()
+    options.set_bits([bits[name] for name in ("ch", "ra", "bg", "ba", "ro")])
+    for name in ("window", "refresh_share", *_TIMES):
         setattr(options, name, getattr(machine.dram, name))
     return options
 
