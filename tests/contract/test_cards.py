@@ -57,6 +57,12 @@ def test_the_study_names_its_system_and_its_measuring_functions_exist(card: Card
 
 
 @CARDS
+def test_the_headlines_are_claims_of_the_full_study(card: Card) -> None:
+    claims = {c.name for c in load_entry_point(card.entry_points.evidence)("full").claims}
+    assert not set(card.headlines) - claims
+
+
+@CARDS
 def test_the_quick_profile_needs_no_data_from_outside(card: Card) -> None:
     study = load_entry_point(card.entry_points.evidence)("quick")
     assert all(w.needs_data is None for w in study.workloads)

@@ -70,6 +70,8 @@ class Card:
     quick: QuickCost
     folder: Path
     """Where the card was found."""
+    headlines: tuple[str, ...] = ()
+    """Names of the claims of the full study that tables of all systems quote, whatever their verdict."""
 
     def __post_init__(self) -> None:
         for key in ("name", "title", "family", "paper", "venue", "summary"):

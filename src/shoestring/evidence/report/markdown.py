@@ -23,8 +23,8 @@ _HEADLINES = 2
 def readme_table(verifications: Iterable[Verification]) -> str:
     """Return one Markdown table row a system: what is scarce, verdict counts, measured figures.
 
-    The figures are those of the first claims that a system declares and that could be checked, whatever
-    their verdict; paper figures do not appear.
+    The figures are those of the claims that the card names as headlines, else of the first ones that could
+    be checked, whatever their verdict; paper figures do not appear.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def readme_table(verifications: Iterable[Verification]) -> str:
             ", ".join(card.scarce) if card else "",
             " / ".join(str(counts[word]) for word in WORDS)
             + (" (quick)" if group[0].profile == "quick" else ""),
-            _headlines(group, verdicts),
+            _headlines(group, verdicts, card.headlines if card else ()),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -101,12 +101,12 @@ def _cell(row: ArmRow, metric: Metric) -> str:
     return median if low == high else f"{median} {_safe(format_range(low, high))}"
 
 
-def _headlines(group: Sequence[Verification], verdicts: Sequence[Verdict]) -> str:
+def _headlines(group: Sequence[Verification], verdicts: Sequence[Verdict], named: Sequence[str]) -> str:
     texts = {c.name: c.text for v in group for c in v.study.claims}
-    checked = [d for d in verdicts if d.word != "not checkable here" and d.measured]
+    checked = {d.claim: d for d in verdicts if d.word != "not checkable here" and d.measured}
+    chosen = [checked[name] for name in named if name in checked] or list(checked.values())[:_HEADLINES]
     return "<br>".join(
-        f"{_safe(texts.get(d.claim, d.claim).rstrip('.'))}: {_safe(d.measured)} (*{d.word}*)"
-        for d in checked[:_HEADLINES]
+        f"{_safe(texts.get(d.claim, d.claim).rstrip('.'))}: {_safe(d.measured)} (*{d.word}*)" for d in chosen
     )
 
 

@@ -1,5 +1,8 @@
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from shoestring.evidence.report import readme_table
 
@@ -13,6 +16,17 @@ def test_a_row_has_counts_and_the_first_checked_claims(made_up: Any) -> None:
     assert "(*direction holds*)" in row
     assert "(*holds*)" in row
     assert "900 iterations" not in row
+
+
+def test_the_claims_that_a_card_names_are_quoted_instead(
+    made_up: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = made_up.VERDICTS[1].claim
+    card = SimpleNamespace(title="Made up", scarce=("bits",), headlines=(later, "unchecked"))
+    monkeypatch.setattr("shoestring.evidence.report.markdown.card_of", lambda _: card)
+    row = readme_table([made_up.verification()]).splitlines()[2]
+    assert made_up.VERDICTS[1].measured[:5] in row
+    assert made_up.VERDICTS[0].measured[:5] not in row
 
 
 def test_paper_figures_never_stand_in_the_table(made_up: Any) -> None:
