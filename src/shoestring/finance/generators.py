@@ -117,7 +117,7 @@ def weak_signals(config: WeakSignalsConfig | None = None, *, seed: int = 0) -> W
     rng = np.random.default_rng(derive_seed(seed, "weak signals"))
     days, num = config.days + _BURN_IN, config.companies
     dates = pd.bdate_range(config.start, periods=config.days, name="date")
-    weekday = np.concatenate([np.arange(-_BURN_IN, 0) % 5, dates.weekday])
+    weekday = np.concatenate([np.arange(-_BURN_IN, 0) % 5, dates.day_of_week])
     own = config.volatility * np.exp(0.3 * rng.standard_normal(num))
     market = 0.0002 + config.market_volatility * rng.standard_normal(days)
     noise = rng.standard_normal((days, num))
