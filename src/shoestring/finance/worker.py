@@ -2,12 +2,14 @@
 
 import os
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "is_running_since"]
 
 _PROC = Path("/proc")
+_CLOCK_SLACK_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +45,20 @@ class Worker:
         if self.host != socket.gethostname():
             return False
         return self.boot_id != _boot_id() or _start_ticks(self.pid) != self.start_ticks
+
+
+def is_running_since(pid: int, moment: float) -> bool:
+    """Whether process `pid` of this host runs and was there at `moment` (seconds since the epoch).
+
+    For work that ended before it named its `Worker`: a process that took the number over later
+    started after `moment`. The clock must not have been set by more than a few seconds in between.
+    """
+    ticks = _start_ticks(pid)
+    if ticks is None:
+        return False
+    uptime_s = float((_PROC / "uptime").read_text().split()[0])
+    started = time.time() - uptime_s + ticks / os.sysconf("SC_CLK_TCK")
+    return started <= moment + _CLOCK_SLACK_S
 
 
 def _boot_id() -> str:

@@ -102,7 +102,7 @@ def read_check(root: Path, subject: Subject, data: str, name: str) -> Check | No
         checksum = content.pop("sha256")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, AttributeError) as e:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise StorageError(f"the check {path} cannot be read ({e}); remove the file and check again") from e
     whole = checksum == _checksum(content) and content.get("schema") == _SCHEMA
     if not whole or content["subject"] != subject.key or content["about"]["data"] != data:
