@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from shoestring.finance._stages import StageTables
     from shoestring.finance.backtest import Backtest
     from shoestring.finance.panel import PricePanel
 
@@ -161,6 +162,38 @@ class Context:
     """Use `previous_weights`."""
     uses_previous: bool = False
     """Whether the strategy declared ``uses_previous=True``."""
+    stages: "StageTables | None" = None
+    """Use `cached`."""
+
+    def cached(
+        self, stage: str, part: Any, compute: "Callable[[], pd.Series[float]]", data: DataView
+    ) -> "pd.Series[float]":
+        """Return a Series by asset that only `part`, the state and the data at `as_of` decide.
+
+        The run keeps it, so that another run which differs only in what comes later finds it.
+
+        Parameters
+        ----------
+        stage : str
+            What it is, e.g. ``"predict"``.
+        part : dataclass instance
+            What computes it: its code and its fields become the key.
+        compute : callable
+            Makes the Series; called when it is not there.
+        data : DataView
+            The view at `as_of`.
+
+        Returns
+        -------
+        Series
+            Over `data.universe`, NaN where `compute` gave nothing.
+        """
+        kept = None if self.stages is None else self.stages.get(stage, part, self.as_of)
+        made = compute() if kept is None else kept
+        made = made.reindex(list(data.universe)).astype(float)
+        if self.stages is not None and kept is None:
+            self.stages.put(stage, part, self.as_of, made)
+        return made
 
     @property
     def previous_weights(self) -> "pd.Series[float]":
@@ -216,6 +249,14 @@ class Strategy:
     def on_rebalance(self, ctx: Context, data: DataView) -> "pd.Series[float]":
         """Return target weights by asset; what is missing to 1 is cash, assets left out have weight 0."""
         raise NotImplementedError
+
+    def parts(self, stage: str) -> Sequence[Any] | None:  # noqa: ARG002  # a hook
+        """Return the dataclass instances that alone decide a stage; None: the whole strategy does.
+
+        For strategies put together from parts (`shoestring.finance.composite`): a change of one part
+        then repeats only the stages that it decides.
+        """
+        return None
 
     def report(self, ctx: Context, backtest: "Backtest") -> Mapping[str, float]:  # noqa: ARG002  # a hook
         """Return figures of the strategy's own for the tear sheet."""

@@ -1,0 +1,498 @@
+"""The one path from data to weights, which research, backtest, batch and live all take.
+
+A mode chooses dates; what happens at a date is the same: the data are cut there, the latest fit is
+looked up or made, `on_rebalance` is called, its weights are checked. Every step is a task with a key,
+so a run that was killed goes on behind its last finished task, and a run that differs in one part
+repeats only what follows from that part.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from shoestring.core.errors import ConfigError, DataError
+from shoestring.core.progress import progress
+from shoestring.finance._objects import decode, encode
+from shoestring.finance._stages import StageTables
+from shoestring.finance.code_digest import code_digest
+from shoestring.finance.digest import FrameDigest, digest_json, digest_known
+from shoestring.finance.panel import PricePanel, as_panel
+from shoestring.finance.store import Cached, Store, task_document
+from shoestring.finance.strategy import (
+    Context,
+    DataView,
+    KnownTable,
+    NotEnoughHistoryError,
+    Sources,
+    State,
+    Strategy,
+    check_weights,
+    view_of,
+)
+from shoestring.finance.walk_forward import Fold, folds
+
+__all__ = ["Decisions", "Digests", "Task", "decide", "decisions", "run_strategy", "strategy_code"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """One step of a run as it is recorded: the edges of the lineage."""
+
+    stage: str
+    """features, fit, predict, weights, simulate, report."""
+    name: str
+    """Stage and dates, for people."""
+    key: str
+    ref: str
+    hit: bool
+    """True: the result was there already."""
+    seconds: float
+    inputs: Mapping[str, str]
+    """Refs of other tasks' results, and digests of data, by name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Decisions:
+    """Weights by date, and how they came about."""
+
+    weights: pd.DataFrame
+    """[K dates, N assets] target weights; dates in warm-up have no row."""
+    skipped: tuple[pd.Timestamp, ...]
+    """Dates for which the history was too short."""
+    tasks: tuple[Task, ...]
+    """Every step in the order in which it was taken; empty without a store."""
+
+
+class Digests:
+    """Digests of a run's data by date; make one and give it to many runs on the same data."""
+
+    def __init__(self, panel: PricePanel, known: Mapping[str, KnownTable]) -> None:
+        self.panel = FrameDigest(panel.fields)
+        self._known = known
+        self._known_at: dict[tuple[str, Any], str] = {}
+
+    def at(self, date: pd.Timestamp) -> dict[str, str]:
+        """Return the digests of everything known at `date`, by name."""
+        out = {"panel": self.panel.at(date)}
+        for name, table in self._known.items():
+            if (name, date) not in self._known_at:
+                self._known_at[name, date] = digest_known(table, date)
+            out[f"known.{name}"] = self._known_at[name, date]
+        return out
+
+
+def run_strategy(  # the words of one run
+    strategy: Strategy,
+    panel: PricePanel | pd.DataFrame,
+    start: Any = None,
+    end: Any = None,
+    *,
+    known: Mapping[str, KnownTable] | None = None,
+    seed: int = 0,
+    store: Store | None = None,
+) -> pd.DataFrame:
+    """Return the weights of every decision date from `start` to `end`; see `decisions`."""
+    return decisions(strategy, panel, start, end, known=known, seed=seed, store=store).weights
+
+
+def decide(  # the words of one run
+    strategy: Strategy,
+    panel: PricePanel | pd.DataFrame,
+    date: Any,
+    *,
+    start: Any = None,
+    known: Mapping[str, KnownTable] | None = None,
+    seed: int = 0,
+    store: Store | None = None,
+) -> Decisions:
+    """Return the weights of one date, from data cut there: what a live run does.
+
+    Parameters
+    ----------
+    strategy, panel, known, seed, store
+        As in `decisions`.
+    date : date
+        A session on which the strategy's schedule is due.
+    start : date, optional
+        First date of the path, for strategies that use previous weights.
+
+    Raises
+    ------
+    ConfigError
+        If the schedule is not due, or the strategy needs `start` and none is given.
+    NotEnoughHistoryError
+        If the history is too short.
+    """
+    day = pd.Timestamp(date)
+    cut = as_panel(panel).cut(day)
+    info = strategy.info
+    if not info.schedule.is_due(cut.dates, day):
+        raise ConfigError(
+            f"{info.name} {info.version} decides by {info.schedule} and is not due on {day.date()}; the last "
+            f"sessions of the data are {', '.join(str(d.date()) for d in cut.dates[-3:])}"
+        )
+    if info.uses_previous and start is None:
+        raise ConfigError(
+            f"{info.name} uses its previous weights, so its path must be replayed; give start=, "
+            "the first date of that path"
+        )
+    first = start if info.uses_previous else day
+    made = decisions(strategy, cut, first, day, known=known, seed=seed, store=store)
+    if day not in made.weights.index:
+        raise NotEnoughHistoryError(
+            f"{info.name} {info.version}: the history before {day.date()} is too short; give longer data"
+        )
+    return dataclasses.replace(made, weights=made.weights.loc[[day]])
+
+
+def decisions(  # noqa: PLR0913  # the words of one run
+    strategy: Strategy,
+    panel: PricePanel | pd.DataFrame,
+    start: Any = None,
+    end: Any = None,
+    *,
+    known: Mapping[str, KnownTable] | None = None,
+    seed: int = 0,
+    store: Store | None = None,
+    digests: Digests | None = None,
+    run_id: str = "",
+    show_progress: bool = False,
+) -> Decisions:
+    """Run a strategy on its decision dates.
+
+    Parameters
+    ----------
+    strategy : Strategy
+        What decides.
+    panel : PricePanel or DataFrame
+        Prices; history before `start` is used as history.
+    start, end : date, optional
+        First and last decision, both included; None: all of the panel.
+    known : mapping, optional
+        Point-in-time tables by name.
+    seed : int
+        Seed of everything random.
+    store : Store, optional
+        Where steps are kept and found again; without one everything is computed.
+    digests : Digests, optional
+        Of this panel and these tables, to share among runs.
+    run_id : str
+        For messages.
+    show_progress : bool
+        One line on stderr, on a terminal.
+
+    Raises
+    ------
+    DataError
+        If the strategy returns weights that cannot be, or features that do not fit the panel.
+    ConfigError
+        If a table that the strategy declares is not given.
+
+    Notes
+    -----
+    The weights of a date are a function of the strategy, its parameters, the seed and the data up to
+    that date; unless the strategy uses its previous weights, not of `start`.
+    """
+    full = as_panel(panel)
+    last = full.dates[-1] if end is None else pd.Timestamp(end)
+    tables = dict(known or {})
+    missing = set(strategy.info.data) - set(tables)
+    if missing:
+        raise ConfigError(
+            f"{strategy.info.name} needs the table {sorted(missing)[0]!r}, and the run was given "
+            f"{', '.join(sorted(tables)) or 'none'}; add it to known="
+        )
+    sessions = full.dates[full.dates <= last]
+    due = strategy.info.schedule.due(sessions)
+    dates = due if start is None else due[due >= pd.Timestamp(start)]
+    run = _Run(strategy, Sources(panel=full, known=tables), seed, store, digests, run_id, sessions, due)
+    return run.weights_of(dates, show_progress)
+
+
+def strategy_code(strategy: Strategy, stage: str = "weights") -> tuple[str, Any]:
+    """Return the digest of the code, and the parameters, that decide a stage of a strategy.
+
+    Parameters
+    ----------
+    strategy : Strategy
+        The strategy.
+    stage : str
+        ``features``, ``fit`` or ``weights``.
+    """
+    parts = strategy.parts(stage)
+    if parts is None:
+        return code_digest(strategy), strategy.params()
+    codes = [code_digest(strategy), *(code_digest(p) for p in parts)]
+    return digest_json(codes), [_part_params(p) for p in parts]
+
+
+def _part_params(part: Any) -> Any:
+    name = f"{type(part).__module__}:{type(part).__qualname__}"
+    return [name, {f.name: getattr(part, f.name) for f in dataclasses.fields(part)}]
+
+
+@dataclass(kw_only=True)
+class _Log:
+    """Tasks of a run in order, and the results that were read already."""
+
+    tasks: list[Task] = field(default_factory=list)
+    states: dict[pd.Timestamp, tuple[State | None, str]] = field(default_factory=dict)
+
+
+class _Run:
+    """One strategy on one state of the data."""
+
+    def __init__(  # private; everything of one run
+        self,
+        strategy: Strategy,
+        sources: Sources,
+        seed: int,
+        store: Store | None,
+        digests: Digests | None,
+        run_id: str,
+        sessions: pd.DatetimeIndex,
+        due: pd.DatetimeIndex,
+    ) -> None:
+        self.strategy = strategy
+        self.sources = sources
+        self.panel = sources.panel
+        self.known = sources.known
+        self.seed = seed
+        self.store = store
+        self.run_id = run_id
+        self.sessions = sessions
+        self.due = due
+        self.log = _Log()
+        self.params = strategy.params()
+        self.code: dict[str, tuple[str, Any]] = {}
+        self.digests = digests or Digests(self.panel, self.known)
+        self.feature_digest: FrameDigest | None = None
+        self.universes: dict[pd.Timestamp, tuple[str, ...] | None] = {}
+
+    def weights_of(self, dates: pd.DatetimeIndex, show_progress: bool) -> Decisions:
+        if len(self.sessions) and len(dates):
+            self._make_features()
+        parts: list[pd.DataFrame] = []
+        skipped: list[pd.Timestamp] = []
+        previous: pd.Series[float] | None = None
+        all_folds = folds(self.sessions, dates, self.strategy.info.refit)
+        title = f"{self.strategy.info.name} {self.strategy.info.version}"
+        for fold in progress(all_folds, title) if show_progress else all_folds:
+            table = self._fold(fold, previous)
+            skipped += [d for d in fold.dates if d not in table.index]
+            if len(table):
+                parts.append(table)
+                previous = table.iloc[-1]
+        columns = pd.Index(self.panel.assets, dtype=object)
+        weights = pd.concat(parts) if parts else pd.DataFrame(index=dates[:0], columns=columns, dtype=float)
+        return Decisions(weights=weights, skipped=tuple(skipped), tasks=tuple(self.log.tasks))
+
+    def _make_features(self) -> None:
+        """Call `features` once, on data cut at the run's last session."""
+        if type(self.strategy).features is Strategy.features:
+            return
+        last = self.sessions[-1]
+        context = self._context(last, None)
+
+        def compute() -> dict[str, pd.DataFrame]:
+            made = self.strategy.features(context, view_of(self.sources, last))
+            return {name: self._checked_feature(name, frame) for name, frame in sorted(made.items())}
+
+        frames = self._frames("features", last, compute)
+        self.sources = Sources(panel=self.panel, known=self.known, features=frames)
+        self.feature_digest = FrameDigest(frames)
+
+    def _frames(
+        self, stage: str, last: pd.Timestamp, compute: Callable[[], dict[str, pd.DataFrame]]
+    ) -> dict[str, pd.DataFrame]:
+        """Make or find several frames; the task's result is the list of their refs."""
+        if self.store is None:
+            return compute()
+        store = self.store
+        cached = self._task(
+            stage, f"{stage} to {last.date()}", last, lambda: {n: store.put(f) for n, f in compute().items()}
+        )
+        return {name: self._plain_frame(store.get(ref)) for name, ref in store.get(cached.ref).items()}
+
+    def _plain_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Give a frame that was read the index that it had when it was written."""
+        frame.columns = pd.Index(frame.columns, dtype=object)
+        frame.index = self.sessions[: len(frame)]
+        return frame
+
+    def _checked_feature(self, name: str, frame: Any) -> pd.DataFrame:
+        who = f"feature {name!r} of {self.strategy.info.name}"
+        if not isinstance(frame, pd.DataFrame) or not frame.index.equals(self.sessions):
+            raise DataError(
+                f"{who} is no frame with the {len(self.sessions)} dates of the view; "
+                "keep the index of data.prices(), with NaN where nothing is known yet"
+            )
+        unknown = set(frame.columns) - set(self.panel.assets)
+        if unknown:
+            raise DataError(
+                f"{who} has the column {sorted(map(str, unknown))[0]!r}, which is no asset of the panel"
+            )
+        made = frame.astype(np.float64)
+        made.columns = pd.Index(made.columns, dtype=object)
+        made.index = self.sessions
+        return made
+
+    def _fold(self, fold: Fold, previous: "pd.Series[float] | None") -> pd.DataFrame:
+        """Return the weights of a fold, [dates not in warm-up, N]."""
+        try:
+            state, state_ref = self._state(fold.fitted_on)
+        except NotEnoughHistoryError:
+            return self._weight_table({})
+        if self.store is None:
+            return self._decide(fold, state, previous, None)
+        inputs = {"state": state_ref} if state_ref else {}
+        last = fold.dates[-1]
+        stages = StageTables(self.store, fold.dates, {**self._inputs(last), **inputs}, self.seed)
+        if self.strategy.info.uses_previous:
+            inputs["previous"] = self._previous_digest(previous)
+        span = f"{fold.dates[0].date()}..{last.date()}"
+        cached = self._task(
+            "weights",
+            f"weights {span}",
+            last,
+            lambda: self._decide(fold, state, previous, stages),
+            extra=inputs,
+            dates=[d.date().isoformat() for d in fold.dates],
+            before=stages,
+        )
+        table: pd.DataFrame = self.store.get(cached.ref)
+        table.columns = pd.Index(table.columns, dtype=object)
+        table.index = fold.dates[fold.dates.isin(table.index)]
+        return table
+
+    def _decide(
+        self,
+        fold: Fold,
+        state: State | None,
+        previous: "pd.Series[float] | None",
+        stages: StageTables | None,
+    ) -> pd.DataFrame:
+        rows: dict[pd.Timestamp, pd.Series[float]] = {}
+        for date in fold.dates:
+            context = self._context(date, state, previous, stages)
+            try:
+                view = self._view(date)
+                weights = check_weights(self.strategy.on_rebalance(context, view), self.strategy.info, view)
+            except NotEnoughHistoryError:
+                continue
+            rows[date] = previous = weights.reindex(list(self.panel.assets), fill_value=0.0)
+        if stages is not None:
+            stages.save()
+        return self._weight_table(rows)
+
+    def _weight_table(self, rows: "Mapping[pd.Timestamp, pd.Series[float]]") -> pd.DataFrame:
+        columns = pd.Index(self.panel.assets, dtype=object)
+        values = np.array([r.to_numpy() for r in rows.values()], dtype=np.float64).reshape(len(rows), -1)
+        index = pd.DatetimeIndex(list(rows), name="date").astype("datetime64[ns]")
+        return pd.DataFrame(values if len(rows) else None, index=index, columns=columns, dtype=np.float64)
+
+    def _state(self, date: pd.Timestamp | None) -> tuple[State | None, str]:
+        """Return what `fit` gave at a date and its ref; in memory it takes the same way through bytes."""
+        if type(self.strategy).fit is Strategy.fit:
+            return None, ""
+        if date is None:
+            raise NotEnoughHistoryError(
+                f"{self.strategy.info.name} has no refit date before {self.sessions[0].date()}; start later"
+            )
+        if date not in self.log.states:
+            self.log.states[date] = self._fit(date)
+        return self.log.states[date]
+
+    def _fit(self, date: pd.Timestamp) -> tuple[State | None, str]:
+        def compute() -> State | None:
+            return self.strategy.fit(self._context(date, None), self._view(date))
+
+        if self.store is None:
+            return decode(*encode(compute())), ""
+        cached = self._task("fit", f"fit {date.date()}", date, compute)
+        return self.store.get(cached.ref), cached.ref
+
+    def _view(self, date: pd.Timestamp) -> DataView:
+        if type(self.strategy).universe is Strategy.universe:
+            return view_of(self.sources, date)
+        if date not in self.universes:
+            chosen = self.strategy.universe(self._context(date, None), view_of(self.sources, date))
+            self.universes[date] = None if chosen is None else tuple(chosen)
+        return view_of(self.sources, date, self.universes[date])
+
+    def _context(
+        self,
+        date: pd.Timestamp,
+        state: State | None,
+        previous: "pd.Series[float] | None" = None,
+        stages: StageTables | None = None,
+    ) -> Context:
+        return Context(
+            as_of=date,
+            run_id=self.run_id,
+            seed=self.seed,
+            params=self.params,
+            state=state,
+            sessions_due=self.due[self.due <= date],
+            store=self.store,
+            previous=previous if self.strategy.info.uses_previous else None,
+            uses_previous=self.strategy.info.uses_previous,
+            stages=stages,
+        )
+
+    def _inputs(self, date: pd.Timestamp) -> dict[str, str]:
+        """Return digests of everything that can be seen at a date."""
+        inputs = self.digests.at(date)
+        if self.feature_digest is not None:
+            inputs["features"] = self.feature_digest.at(date)
+        return inputs
+
+    def _previous_digest(self, previous: "pd.Series[float] | None") -> str:
+        if previous is None:
+            return "none"
+        return digest_json({str(n): v for n, v in previous.items() if v != 0})
+
+    def _task(  # private; the words of one task
+        self,
+        stage: str,
+        name: str,
+        date: pd.Timestamp,
+        compute: Callable[[], Any],
+        *,
+        extra: Mapping[str, str] | None = None,
+        dates: Sequence[str] = (),
+        before: StageTables | None = None,
+    ) -> Cached:
+        """Run or find a task and record it."""
+        assert self.store is not None
+        if stage not in self.code:
+            self.code[stage] = strategy_code(self.strategy, stage)
+        code, params = self.code[stage]
+        inputs = {**self._inputs(date), **(extra or {})}
+        document = task_document(
+            stage,
+            code=code,
+            params={"strategy": params, "dates": list(dates), "date": date.date().isoformat()},
+            inputs=inputs,
+            seed=self.seed,
+        )
+        cached = self.store.cached(document, compute)
+        if before is not None:
+            self.log.tasks += [Task(**t) for t in before.tasks()]
+            inputs |= before.refs()
+        self.log.tasks.append(
+            Task(
+                stage=stage,
+                name=name,
+                key=cached.key,
+                ref=cached.ref,
+                hit=cached.hit,
+                seconds=cached.seconds,
+                inputs=inputs,
+            )
+        )
+        return cached
