@@ -1,6 +1,5 @@
 """Stages of versions: what a promotion reads, refuses and writes."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,12 @@ from shoestring.core.errors import ConfigError, StorageError
 from shoestring.finance.shai_am._checks import Check, Subject, file_digest, read_check, write_check
 from shoestring.finance.shai_am._mlflow import MlflowStore, RegisteredVersion
 from shoestring.finance.shai_am._promotion import (
+    NEXT,
     REQUIRED,
     Limits,
     PromotionError,
     Registry,
+    Stage,
     missing,
     stage_of,
 )
@@ -40,9 +41,9 @@ def registry_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def registry(registry_folder: Path, request: pytest.FixtureRequest) -> Iterator[Registry]:
+def registry(registry_folder: Path) -> Registry:
     """One database for all tests, each with a strategy of its own: making one takes two seconds."""
-    yield Registry(registry_folder)
+    return Registry(registry_folder)
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def test_each_check_is_required(root: Path, name: str) -> None:
     ],
 )
 def test_a_broken_limit_is_named(root: Path, figures: dict[str, float], fault: str) -> None:
-    pass_checks(root, SUBJECT, **figures)
+    pass_checks(root, SUBJECT, DATA, **figures)
     assert missing(root, SUBJECT, DATA, LIMITS) == [fault]
 
 
@@ -142,7 +143,7 @@ def test_a_report_that_is_gone_or_changed_does_not_count(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda t: "", lambda t: t[:-30], lambda t: t.replace("false", "true"), lambda t: "[]"]
+    "damage", [lambda _: "", lambda t: t[:-30], lambda t: t.replace("false", "true"), lambda _: "[]"]
 )
 def test_a_damaged_or_edited_check_is_an_error(root: Path, damage: Any) -> None:
     path = write_check(root, SUBJECT, DATA, Check(name="look_ahead", passed=False, detail="3 leaks"))
@@ -202,8 +203,9 @@ def test_a_version_goes_up_one_stage_at_a_time(registry: Registry, subject: Subj
     assert registry.stage(subject) == "draft"
     with pytest.raises(PromotionError, match="is draft, so it cannot become live; its next stage is valid"):
         registry.promote(subject, DATA, "live")
-    for before, after in (("draft", "validated"), ("validated", "paper"), ("paper", "live")):
-        move = registry.promote(subject, DATA, after)  # type: ignore[arg-type]  # plain text in a loop
+    steps: list[tuple[str, Stage]] = [("draft", "validated"), ("validated", "paper"), ("paper", "live")]
+    for before, after in steps:
+        move = registry.promote(subject, DATA, after)
         assert (move.before, move.after) == (before, after)
         assert registry.stage(subject) == after
     ((version, stage),) = registry.versions(subject.strategy)
@@ -241,8 +243,8 @@ def test_the_limits_are_those_of_the_moment(registry: Registry, subject: Subject
 
 def go_live(registry: Registry, subject: Subject) -> None:
     pass_checks(registry.root, subject)
-    for stage in ("validated", "paper", "live"):
-        registry.promote(subject, DATA, stage)  # type: ignore[arg-type]  # plain text in a loop
+    for stage in NEXT.values():
+        registry.promote(subject, DATA, stage)
 
 
 def test_one_version_is_live_and_a_rollback_brings_the_one_before_back(
@@ -316,6 +318,5 @@ def test_mlflow_may_not_unpickle(registry: Registry, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true")
     store = MlflowStore(registry.root)
     assert store.client is not None
-    from mlflow.environment_variables import MLFLOW_ALLOW_PICKLE_DESERIALIZATION
-
-    assert MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get() is False
+    variables = pytest.importorskip("mlflow.environment_variables")
+    assert variables.MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get() is False

@@ -15,13 +15,15 @@ from shoestring.finance.worker import Worker, is_running_since
 dg = pytest.importorskip("dagster", reason="dagster is not installed")
 
 
-@dg.op
 def nothing() -> None: ...
 
 
-@dg.job
-def job() -> None:
-    nothing()
+def call_nothing() -> None:
+    op()
+
+
+op = dg.op(nothing)
+job = dg.job(name="job")(call_nothing)
 
 
 @pytest.fixture
