@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from shoestring.evidence.model import Metric, Plot
-from shoestring.evidence.report.figures import (
+from shoestring.core.figures import (
     CHAR,
     INK,
     LINE,
@@ -19,6 +18,7 @@ from shoestring.evidence.report.figures import (
     shorten,
     ticks,
 )
+from shoestring.evidence.model import Metric, Plot
 from shoestring.evidence.report.rows import ArmRow, Spread, format_metric
 from shoestring.evidence.report.styles import ArmStyle
 

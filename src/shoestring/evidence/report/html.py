@@ -1,11 +1,11 @@
 """Fill the templates and write the pages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from shoestring.core.files import write_text_atomic
 from shoestring.core.optional import optional
+from shoestring.core.pages import render_page
 from shoestring.evidence.report.view import report_page, scoreboard_page
 from shoestring.evidence.store import Verification
 
@@ -37,7 +37,7 @@ def write_report(path: Path, verifications: Sequence[Verification]) -> None:
         If the file cannot be written.
     """
     optional("matplotlib", "report")
-    write_text_atomic(path, _render("report.html", report_page(verifications)))
+    write_text_atomic(path, render_page(_TEMPLATES, "report.html", report_page(verifications)))
 
 
 def write_scoreboard(path: Path, verifications: Sequence[Verification]) -> None:
@@ -57,27 +57,4 @@ def write_scoreboard(path: Path, verifications: Sequence[Verification]) -> None:
     StorageError
         If the file cannot be written.
     """
-    write_text_atomic(path, _render("scoreboard.html", scoreboard_page(verifications)))
-
-
-def _render(template: str, page: Mapping[str, Any]) -> str:
-    jinja2 = optional("jinja2", "report")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["svg"] = optional("markupsafe", "report").Markup
-    text: str = environment.get_template(template).render(page=page, title=page["title"])
-    return text
-
-
-def _visible(value: Any) -> Any:
-    """Replace control characters of plain text; line breaks stay."""
-    if type(value) is not str:
-        return value
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in value)
+    write_text_atomic(path, render_page(_TEMPLATES, "scoreboard.html", scoreboard_page(verifications)))

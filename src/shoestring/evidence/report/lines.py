@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.evidence.model import Arm, Plot, Series
-from shoestring.evidence.report.figures import (
+from shoestring.core.figures import (
     CHAR,
     LINE,
     MUTED,
@@ -21,6 +20,7 @@ from shoestring.evidence.report.figures import (
     shorten,
     ticks,
 )
+from shoestring.evidence.model import Arm, Plot, Series
 from shoestring.evidence.report.styles import ArmStyle
 
 __all__ = ["Band", "draw_lines", "median_band", "spread_out"]

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from shoestring.core.figures import quiet_matplotlib, svg_of
 from shoestring.evidence.model import Metric, Plot, Record, Series, Workload
 from shoestring.evidence.report.dots import draw_dots
-from shoestring.evidence.report.figures import quiet_matplotlib, svg_of
 from shoestring.evidence.report.lines import draw_lines, median_band
 from shoestring.evidence.report.rows import arm_rows, find_metric
 from shoestring.evidence.report.styles import ArmStyle

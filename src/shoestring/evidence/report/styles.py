@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from shoestring.core.figures import arm_ink
 from shoestring.evidence.model import Arm
-from shoestring.evidence.report.figures import arm_ink
 
 __all__ = ["NUM_COLOURS", "ArmStyle", "arm_styles"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from shoestring.core.cards import Card, find_card
 from shoestring.core.errors import ConfigError
+from shoestring.core.figures import marker_path
 from shoestring.evidence.model import Claim, Metric, Record, Verdict, Workload
-from shoestring.evidence.report.figures import marker_path
 from shoestring.evidence.report.plots import draw_plot
 from shoestring.evidence.report.rows import (
     ArmRow,

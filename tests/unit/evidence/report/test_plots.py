@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shoestring.core.figures import marker_path, padded, shorten, ticks
 from shoestring.evidence.model import Arm, Plot, Series
-from shoestring.evidence.report.figures import marker_path, padded, shorten, ticks
 from shoestring.evidence.report.lines import median_band, spread_out
 from shoestring.evidence.report.plots import draw_plot
 from shoestring.evidence.report.styles import NUM_COLOURS, arm_styles
@@ -120,7 +120,7 @@ def test_sizes_are_drawn_in_binary_units(made_up: Any) -> None:
 
 def test_drawing_does_not_touch_pyplot() -> None:
     code = (
-        "import sys; from shoestring.evidence.report.figures import empty_axes, quiet_matplotlib, svg_of\n"
+        "import sys; from shoestring.core.figures import empty_axes, quiet_matplotlib, svg_of\n"
         "with quiet_matplotlib(): svg_of(empty_axes(100, (1, 1, 1, 1))[0], 't', 'p')\n"
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
