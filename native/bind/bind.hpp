@@ -3,6 +3,7 @@
 
 #include <nanobind/nanobind.h>
 
+void bind_dram(nanobind::module_& m);
 void bind_io(nanobind::module_& m);
 void bind_partition(nanobind::module_& m);
 void bind_sim(nanobind::module_& m);
