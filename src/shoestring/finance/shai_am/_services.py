@@ -81,17 +81,29 @@ class Service:
             self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(patience_s)
-        end = time.monotonic() + patience_s
-        while _group_lives(self.pid) and time.monotonic() < end:
-            time.sleep(_POLL_S)
+        self._wait_for_group(patience_s)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
+        self._wait_for_group(patience_s)
+
+    def _wait_for_group(self, limit_s: float) -> None:
+        end = time.monotonic() + limit_s
+        while _group_lives(self.pid) and time.monotonic() < end:
+            time.sleep(_POLL_S)
 
 
 def _group_lives(group: int) -> bool:
+    """Whether a process of a group still runs; one that ended and was not waited for does not count."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
         return False
-    return True
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, number = stat.read_text().rpartition(")")[2].split()[:3]
+        except OSError:  # it ended in the meantime
+            continue
+        if int(number) == group and state not in "ZX":
+            return True
+    return False
