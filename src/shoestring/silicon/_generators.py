@@ -36,8 +36,9 @@ def generator_names() -> tuple[str, ...]:
 def draw(text: str, seed: int) -> Drawn:
     """Draw the graph that `text` names, ``NAME:key=value,...``.
 
-    ``sbm``: blocks of consecutive ids (``n, deg, inside, low, high, exponent``); ``rmat``: power-law graph
-    with shuffled ids (``n, deg``); ``grid``: a torus with shortcuts (``n, deg, shortcuts``).
+    ``sbm``: blocks of consecutive ids (``n, deg, inside, low, high, exponent, classes``; 0 classes: one a
+    block); ``rmat``: power-law graph with shuffled ids (``n, deg``); ``grid``: a torus with shortcuts
+    (``n, deg, shortcuts``).
 
     Raises
     ------
@@ -88,12 +89,12 @@ def bag_of_words(labels: NDArray[np.int64], width: int, words: int, seed: int) -
 
 def _sbm(values: dict[str, float], seed: int) -> Drawn:
     """Blocks of `low` .. `high` consecutive ids; a share `inside` of the edges stays in the block."""
-    num, inside = int(values["n"]), values["inside"]
+    num, inside, classes = int(values["n"]), values["inside"], int(values["classes"])
     low, high, exponent = int(values["low"]), int(values["high"]), values["exponent"]
-    if not (1 <= low <= high and 0 <= inside <= 1 and exponent > 1):
+    if not (1 <= low <= high and 0 <= inside <= 1 and exponent > 1 and classes >= 0):
         raise ConfigError(
-            f"sbm: low={low}, high={high}, inside={inside:g}, exponent={exponent:g}; "
-            "give 1 <= low <= high, inside in 0 .. 1, exponent above 1"
+            f"sbm: low={low}, high={high}, inside={inside:g}, exponent={exponent:g}, classes={classes}; "
+            "give 1 <= low <= high, inside in 0 .. 1, exponent above 1, classes from 0"
         )
     rng = np.random.default_rng(derive_seed(seed, "sbm"))
     sizes = rng.integers(low, high + 1, -(-num // low))
@@ -114,6 +115,8 @@ def _sbm(values: dict[str, float], seed: int) -> Drawn:
         return first, _by_weight(rng, cumulated, start, stop)
 
     edges = _until_enough(pick, num, round(num * values["deg"] / 2))
+    if classes:
+        labels %= classes
     return Drawn(num, _both(edges), labels.astype(np.int64), "block model, consecutive ids")
 
 
@@ -151,7 +154,10 @@ def _grid(values: dict[str, float], seed: int) -> Drawn:
 
 
 _GENERATORS: dict[str, tuple[Callable[[dict[str, float], int], Drawn], dict[str, float]]] = {
-    "sbm": (_sbm, {"n": 16384, "deg": 16, "inside": 0.7, "low": 128, "high": 512, "exponent": 2.5}),
+    "sbm": (
+        _sbm,
+        {"n": 16384, "deg": 16, "inside": 0.7, "low": 128, "high": 512, "exponent": 2.5, "classes": 0},
+    ),
     "rmat": (_rmat, {"n": 16384, "deg": 16}),
     "grid": (_grid, {"n": 16384, "deg": 16, "shortcuts": 0.1}),
 }
