@@ -75,7 +75,7 @@ class StageTables:
         ]
 
     def _open(self, stage: str, part: Any) -> None:
-        params = {f.name: getattr(part, f.name) for f in dataclasses.fields(part)}
+        params = {f.name: getattr(part, f.name) for f in dataclasses.fields(part)}  # a model has no parts
         document = task_document(
             stage,
             code=code_digest(part),

@@ -226,13 +226,27 @@ def strategy_code(strategy: Strategy, stage: str = "weights") -> tuple[str, Any]
     parts = strategy.parts(stage)
     if parts is None:
         return code_digest(strategy), strategy.params()
-    codes = [code_digest(strategy), *(code_digest(p) for p in parts)]
+    codes = [code_digest(strategy), *(code_digest(p) for part in parts for p in _nested(part))]
     return digest_json(codes), [_part_params(p) for p in parts]
 
 
+def _nested(part: Any) -> list[Any]:
+    """Return a part and the parts inside it."""
+    if isinstance(part, Mapping):
+        return [p for value in part.values() for p in _nested(value)]
+    if not dataclasses.is_dataclass(part) or isinstance(part, type):
+        return []
+    return [part, *(p for f in dataclasses.fields(part) for p in _nested(getattr(part, f.name)))]
+
+
 def _part_params(part: Any) -> Any:
-    name = f"{type(part).__module__}:{type(part).__qualname__}"
-    return [name, {f.name: getattr(part, f.name) for f in dataclasses.fields(part)}]
+    """Describe a part by its class and fields, parts inside it likewise."""
+    if dataclasses.is_dataclass(part) and not isinstance(part, type):
+        name = f"{type(part).__module__}:{type(part).__qualname__}"
+        return [name, {f.name: _part_params(getattr(part, f.name)) for f in dataclasses.fields(part)}]
+    if isinstance(part, Mapping):
+        return {key: _part_params(value) for key, value in part.items()}
+    return part
 
 
 @dataclass(kw_only=True)
@@ -397,7 +411,7 @@ class _Run:
 
     def _state(self, date: pd.Timestamp | None) -> tuple[State | None, str]:
         """Return what `fit` gave at a date and its ref; in memory it takes the same way through bytes."""
-        if type(self.strategy).fit is Strategy.fit:
+        if not self.strategy.learns:
             return None, ""
         if date is None:
             raise NotEnoughHistoryError(

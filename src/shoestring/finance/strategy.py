@@ -229,6 +229,11 @@ class Strategy:
     info: ClassVar[StrategyInfo]
     """What the decorator was told."""
 
+    @property
+    def learns(self) -> bool:
+        """Whether there is something to fit; without it no refit date has to come before a decision."""
+        return type(self).fit is not Strategy.fit
+
     def universe(self, ctx: Context, data: DataView) -> Sequence[str] | None:  # noqa: ARG002  # a hook
         """Return the assets that may be held from `ctx.as_of` on; None for all of the panel."""
         return None
