@@ -179,8 +179,11 @@ def _calendar(exchange: str) -> tuple[pd.DatetimeIndex, pd.DatetimeIndex]:
             f"the exchange {exchange!r} is not known; give a code of exchange-calendars such as "
             f"{', '.join(near or ['XNYS', 'XLON', 'XTKS'])}"
         )
-    bound = library.get_calendar(exchange).bound_min()
-    calendar = library.get_calendar(exchange, start=EARLIEST if bound is None else max(bound, EARLIEST))
+    with warnings.catch_warnings():
+        # The package reads times in a way that newer versions of pandas announce to change.
+        warnings.filterwarnings("ignore", r"Series\.values returning", DeprecationWarning)
+        bound = library.get_calendar(exchange).bound_min()
+        calendar = library.get_calendar(exchange, start=EARLIEST if bound is None else max(bound, EARLIEST))
     days = pd.DatetimeIndex(calendar.sessions.to_numpy().astype("datetime64[ns]"), name="date")
     return days, pd.DatetimeIndex(np.asarray(calendar.closes.dt.tz_localize(None)), tz="UTC")
 
