@@ -38,7 +38,7 @@ _ID_BYTES = 4
 _POINTER_BYTES = 8
 
 
-def format_names() -> tuple[str, ...]:
+def format_names() -> tuple[FormatName, ...]:
     """Return the names of the formats."""
     return get_args(FormatName)
 
