@@ -98,8 +98,8 @@ class Arch(YamlModel):
     cache: CacheConfig
     dram: DramConfig
     systolic: SystolicConfig
-    energy: str = Field(default="default", min_length=1)
-    """The energy table: the shipped one, or the path of yours."""
+    energy: str = Field(default="energy", min_length=1)
+    """An energy table: "energy", which ships, or the path of yours."""
 
     @model_validator(mode="after")
     def _a_queue_fits_what_may_be_outstanding(self) -> Self:
