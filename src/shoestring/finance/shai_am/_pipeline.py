@@ -1,0 +1,190 @@
+"""The stages of a strategy on the platform as functions from hashes to hashes; no engine is imported."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from shoestring.core.errors import DataError, StorageError
+from shoestring.finance.ledger import Ledger
+from shoestring.finance.panel import PricePanel
+from shoestring.finance.registry import load_strategy
+from shoestring.finance.run import decide, strategy_code
+from shoestring.finance.shai_am._deployments import Deployment
+from shoestring.finance.shai_am.functional import orders_csv
+from shoestring.finance.sources import Market, load_market
+from shoestring.finance.store import Store
+from shoestring.finance.strategy import Strategy, StrategyInfo
+
+__all__ = ["Made", "Pipeline"]
+
+_TICK = pd.Timedelta(days=1)
+_ABOUT = {
+    "data": "Prices up to the date.",
+    "features": "Frames that the strategy makes of all dates at once.",
+    "fit": "What the strategy learnt on its latest refit date.",
+    "weights": "Target weights of the date.",
+    "orders": "The order file of the date, written once.",
+    "backtest": "Walk-forward over all dates, with costs.",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """What one stage made."""
+
+    ref: str
+    """Hash of the result, with its kind."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """What to show: text, numbers, paths (`Path`)."""
+
+
+class Pipeline:
+    """A strategy on its data, stage by stage.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the platform.
+    deployment : Deployment
+        The strategy and where its data are.
+    """
+
+    def __init__(self, root: Path, deployment: Deployment) -> None:
+        self.root = root
+        self.deployment = deployment
+        self.strategy = load_strategy(deployment.strategy, deployment.parameters)
+        self.store = Store(root / "store")
+
+    @property
+    def info(self) -> StrategyInfo:
+        """Name, version, schedule and resources."""
+        return self.strategy.info
+
+    @cached_property
+    def code_version(self) -> str:
+        """The strategy's version and the beginning of its code's digest."""
+        return f"{self.info.version}-{strategy_code(self.strategy)[0][:12]}"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages between the data and the orders, in order."""
+        kind = type(self.strategy)
+        own = {
+            "features": kind.features is not Strategy.features,
+            "fit": kind.fit is not Strategy.fit,
+            "weights": True,
+        }
+        return tuple(name for name, there in own.items() if there)
+
+    def describe(self, stage: str) -> str:
+        """Say in a sentence what a stage makes."""
+        return f"{_ABOUT[stage]} Strategy {self.info.name} {self.info.version} on {self.deployment.data}."
+
+    def data(self, date: str) -> Made:
+        """Keep the panel as it was known at the close of `date`.
+
+        Raises
+        ------
+        DataError
+            If the data do not reach that date: a decision on older prices would pass for one of today.
+        """
+        panel = self._market().panel
+        day = pd.Timestamp(date)
+        if day not in panel.dates:
+            raise DataError(
+                f"the data {self.deployment.data!r} have no prices of {date}; they end on "
+                f"{panel.dates[-1].date()}. Update them, then run the date again"
+            )
+        cut = panel.cut(day)
+        ref = self.store.put({name: self.store.put(frame) for name, frame in cut.fields.items()})
+        return Made(ref=ref, metadata={"sessions": len(cut), "assets": len(cut.assets)})
+
+    def decide(self, date: str, data: str) -> dict[str, Made]:
+        """Run the stages of a date on the kept panel `data`, by the path that every mode takes."""
+        frames = {name: self.store.get(ref) for name, ref in self.store.get(data).items()}
+        panel = PricePanel.from_frame(frames.pop("close"), **frames)
+        made = decide(self.strategy, panel, date, start=self.deployment.since or None, store=self.store)
+        weights = made.weights.iloc[0]
+        out: dict[str, Made] = {}
+        for task in made.tasks:
+            shown = {"cache_hit": task.hit, "seconds": task.seconds, "key": task.key, "task": task.name}
+            out[task.stage] = Made(ref=task.ref, metadata=shown)
+        # The task may hold the weights of several dates (a replayed path); this is the row of this one.
+        ref = self.store.put(weights)
+        held = weights[weights != 0].sort_values(ascending=False)
+        shown = {"held": len(held), "cash": float(1 - held.sum()), **dict(out["weights"].metadata)}
+        shown["largest"] = ", ".join(f"{name} {value:.4f}" for name, value in held.head(5).items())
+        out["weights"] = Made(ref=ref, metadata=shown)
+        return out
+
+    def faults(self, weights: str) -> list[str]:
+        """Say what is wrong with kept weights; they are checked again where they are about to be ordered."""
+        series = self.store.get(weights)
+        found = []
+        if not series.notna().all():
+            found.append("a weight is NaN")
+        if self.info.long_only and (series < 0).any():
+            found.append("a weight is negative")
+        gross = float(series.abs().sum())
+        if not gross <= self.info.max_gross * (1 + 1e-9):
+            found.append(f"gross {gross:.6g} is above {self.info.max_gross:g}")
+        return found
+
+    def orders(self, date: str, weights: str) -> Made:
+        """Write the order file of a date, or find it written: of any number of runs one writes it.
+
+        Raises
+        ------
+        StorageError
+            If another process is at it.
+        """
+        name, version = self.info.name, self.info.version
+        with Ledger(self.root) as ledger:
+            claim = ledger.claim(name, version, date)
+            if claim is not None:
+                try:
+                    ledger.write_orders(claim, orders_csv(self.store.get(weights)))
+                except BaseException:
+                    ledger.release(name, version, date)
+                    raise
+            entry = ledger.entry(name, version, date)
+        if entry is None or entry.status != "written":
+            raise StorageError(
+                f"{name} {version} on {date} is claimed by {entry.worker if entry else 'nobody'}; "
+                "let it finish, or sweep the ledger"
+            )
+        path = self.root / entry.orders
+        shown = {"orders": path, "wrote_now": claim is not None, "sha256": entry.sha256}
+        return Made(ref=entry.sha256, metadata=shown)
+
+    def due(self, now: datetime) -> tuple[list[str], str]:
+        """Return the dates that should run at `now` by the catch-up policy, and the reason if none.
+
+        A date is due when the data have it and its time has come. Without catching up only one whose time
+        came within the last day runs, with ``latest`` the newest one however late, with ``all`` every one
+        from ``since`` on; none of them twice, by the ledger.
+        """
+        info = self.info
+        panel = self._market().panel
+        moment = pd.Timestamp(now)
+        dates = [d for d in info.schedule.due(panel.dates) if info.schedule.runs_at(d) <= moment]
+        if self.deployment.since:
+            dates = [d for d in dates if d >= pd.Timestamp(self.deployment.since)]
+        policy = self.deployment.catch_up
+        asked = dates if policy == "all" else dates[-1:]
+        if policy == "none":
+            asked = [d for d in asked if info.schedule.runs_at(d) > moment - _TICK]
+        with Ledger(self.root) as ledger:
+            open_ = ledger.missing(info.name, info.version, asked, policy) if asked else []
+        if open_:
+            return open_, ""
+        last = f"the last due date is {dates[-1].date()}" if dates else "no date was due yet"
+        return [], f"nothing to run: {last}, the data end on {panel.dates[-1].date()}, catch-up is {policy}"
+
+    def _market(self) -> Market:
+        return load_market(self.deployment.data)
