@@ -27,7 +27,7 @@ _MOUNTS = Path("/proc/self/mountinfo")
 _BUSY_S = 60.0
 
 
-def connect(path: Path, schema: str, version: int) -> sqlite3.Connection:
+def connect(path: Path, schema: str, version: int, *, durable: bool = True) -> sqlite3.Connection:
     """Open a database, making its tables if it is new.
 
     Parameters
@@ -38,6 +38,8 @@ def connect(path: Path, schema: str, version: int) -> sqlite3.Connection:
         ``CREATE TABLE IF NOT EXISTS`` statements.
     version : int
         Version of the schema, kept in ``user_version``.
+    durable : bool
+        True: a committed transaction survives a power cut. False: it may be lost then, never half of it.
 
     Raises
     ------
@@ -56,7 +58,7 @@ def connect(path: Path, schema: str, version: int) -> sqlite3.Connection:
         # Autocommit: transactions begin where `transaction` says, not where the driver guesses.
         db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
+        db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
         found = int(db.execute("PRAGMA user_version").fetchone()[0])
         if found > version:
             db.close()

@@ -153,7 +153,10 @@ class Store:
 
     def find(self, document: Mapping[str, Any]) -> Cached | None:
         """Return what the task of `document` gave earlier, None if it did not run or its result is gone."""
-        key = digest_json(document)
+        return self.by_key(digest_json(document))
+
+    def by_key(self, key: str) -> Cached | None:
+        """Return the result under a key, None if there is none."""
         record = self._record(key)
         if record is None or not self.has(record["ref"]):
             return None

@@ -1,0 +1,470 @@
+"""A workspace in a folder: the store, the runs, the ledger, and the four modes of one strategy."""
+
+import itertools
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from shoestring.core.config import to_dict
+from shoestring.core.errors import ConfigError, ShoestringError, StorageError
+from shoestring.core.progress import progress
+from shoestring.finance.digest import digest_json
+from shoestring.finance.ledger import Ledger, Swept
+from shoestring.finance.panel import PricePanel, as_panel
+from shoestring.finance.run import Digests, decide
+from shoestring.finance.shai_am._metadata import Metadata, RunRow
+from shoestring.finance.shai_am._pool import Pool
+from shoestring.finance.shai_am._runs import Run
+from shoestring.finance.shai_am._tasks import Reference, describe, keep_data, request_of, run_in, run_request
+from shoestring.finance.shai_am.config import RunConfig, SweepConfig
+from shoestring.finance.shai_am.functional import (
+    Manifest,
+    find_backtest,
+    manifest_of,
+    orders_csv,
+    read_orders,
+    run_backtest,
+)
+from shoestring.finance.sources import Market, load_market
+from shoestring.finance.store import Store
+from shoestring.finance.strategy import KnownTable, Strategy
+
+__all__ = ["DEFAULT_MARKET", "Executor", "LiveRun", "Platform"]
+
+Data = str | Path | Market | PricePanel | pd.DataFrame
+Executor = Literal["inproc", "process", "ray"]
+
+DEFAULT_MARKET = "skfolio/sp500"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveRun:
+    """A date that was run, now or before."""
+
+    strategy: str
+    version: str
+    date: str
+    orders: Path
+    """The order file."""
+    weights: "pd.Series[float]"
+    """Target weights by asset, those that are held."""
+    again: bool
+    """True: the date had been written before; nothing was done."""
+
+
+class Platform:
+    """One folder with everything that was computed in it; no server, no daemon.
+
+    Parameters
+    ----------
+    folder : str or Path
+        ``store/`` results by content, ``runs.sqlite`` what ran, ``ledger.sqlite`` and ``orders/`` the dates
+        that ran live, ``reports/`` tear sheets. Made when it is not there.
+
+    Attributes
+    ----------
+    lost : tuple of RunRow
+        Runs of processes that died, found and marked when this object was made.
+    swept : Swept
+        Claims of such processes, settled likewise.
+    """
+
+    def __init__(self, folder: str | Path = "shoestring-workspace") -> None:
+        self.folder = Path(folder)
+        self.store = Store(self.folder / "store")
+        self.metadata = Metadata(self.folder)
+        self.ledger = Ledger(self.folder)
+        self.lost: tuple[RunRow, ...] = tuple(self.metadata.sweep())
+        self.swept: Swept = self.ledger.sweep()
+        self.store.collect()
+        self._data: dict[str, Market] = {}
+        self._digests: list[tuple[PricePanel, Mapping[str, KnownTable], Digests]] = []
+
+    def close(self) -> None:
+        """Close the databases."""
+        self.metadata.close()
+        self.ledger.close()
+
+    def __enter__(self) -> "Platform":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def backtest(  # noqa: PLR0913  # the words of one run
+        self,
+        strategy: Strategy | str | Reference,
+        data: Data = DEFAULT_MARKET,
+        *,
+        start: str = "",
+        end: str = "",
+        config: RunConfig | None = None,
+        known: Mapping[str, KnownTable] | None = None,
+        executor: Executor = "inproc",
+        environment: str = "",
+        show_progress: bool = False,
+    ) -> Run:
+        """Run a strategy walk-forward and book it against prices.
+
+        Parameters
+        ----------
+        strategy : Strategy, str or Reference
+            The strategy, or where it is (as for `load_strategy`).
+        data : str, Path, Market, PricePanel or DataFrame
+            A market by name, files, or closing prices.
+        start, end : str
+            First and last date, both included; shorthand for those of `config`.
+        config : RunConfig, optional
+            Costs, lag, seed.
+        known : mapping, optional
+            Point-in-time tables by name.
+        executor : str
+            ``"inproc"`` here; ``"process"`` in a process of its own.
+        environment : str
+            Folder of a virtual environment whose Python runs it; the strategy's own by default.
+        show_progress : bool
+            One line on stderr, on a terminal.
+
+        Returns
+        -------
+        Run
+        """
+        made = self._config(config, start, end)
+        panel, about = self._panel(data)
+        tables = dict(known or {})
+        if environment or executor != "inproc":
+            return self._elsewhere(strategy, (panel, about, tables), made, executor, environment)
+        loaded = _loaded(strategy)
+        if loaded.info.environment:
+            return self._elsewhere(strategy, (panel, about, tables), made, executor, loaded.info.environment)
+        run_id = self._begin(loaded, about, made)
+        try:
+            manifest = run_backtest(
+                loaded,
+                panel,
+                made,
+                self.store,
+                known=tables,
+                digests=self.digests(panel, tables),
+                run_id=run_id,
+                show_progress=show_progress,
+            )
+        except ShoestringError as e:
+            self.metadata.fail(run_id, str(e))
+            raise
+        return self._finish(run_id, manifest)
+
+    def sweep(  # the words of one sweep
+        self,
+        strategy: str | Strategy,
+        sweep: SweepConfig,
+        data: Data = DEFAULT_MARKET,
+        *,
+        config: RunConfig | None = None,
+        known: Mapping[str, KnownTable] | None = None,
+        executor: Executor = "inproc",
+        show_progress: bool = False,
+    ) -> list[Run]:
+        """Run every combination of parameter values; what was run before is found, not run.
+
+        Parameters
+        ----------
+        strategy : str or Strategy
+            Whose other parameters stay as they are.
+        sweep : SweepConfig
+            Values by parameter, and the number of processes.
+        data, config, known, show_progress
+            As in `backtest`.
+        executor : str
+            ``"inproc"``, ``"process"`` on this machine, or ``"ray"``.
+
+        Returns
+        -------
+        list of Run
+            In the order of the combinations, the last parameter fastest.
+        """
+        made = config or RunConfig()
+        panel, about = self._panel(data)
+        tables = dict(known or {})
+        references = [_variant(strategy, values) for values in _combinations(sweep.grid)]
+        strategies = [reference.load() for reference in references]
+        digests = self.digests(panel, tables)
+        manifests: list[Manifest | None] = [
+            find_backtest(s, panel, made, self.store, digests=digests) for s in strategies
+        ]
+        todo = [i for i, m in enumerate(manifests) if m is None]
+        if executor == "inproc":
+            for i in progress(todo, "sweep") if show_progress else todo:
+                manifests[i] = run_backtest(
+                    strategies[i], panel, made, self.store, known=tables, digests=digests
+                )
+        elif todo:
+            kept = keep_data(panel, tables, self.store)
+            requests = [request_of(references[i], kept, made, self.store) for i in todo]
+            done = _spread(requests, executor, sweep.jobs)
+            for number, answer in progress(done, "sweep") if show_progress else done:
+                manifests[todo[number]] = self._answer(answer)
+        runs = []
+        with self.metadata.together():
+            for one, manifest in zip(strategies, manifests, strict=True):
+                assert manifest is not None
+                runs.append(self._finish(self._begin(one, about, made), manifest))
+        return runs
+
+    def live(  # the words of one run
+        self,
+        strategy: Strategy | str,
+        date: str,
+        data: Data = DEFAULT_MARKET,
+        *,
+        known: Mapping[str, KnownTable] | None = None,
+        start: str | None = None,
+        seed: int = 0,
+    ) -> LiveRun:
+        """Decide one date and write its order file, once.
+
+        Parameters
+        ----------
+        strategy, data, known
+            As in `backtest`.
+        date : str
+            A session on which the strategy is due, ``YYYY-MM-DD``.
+        start : str, optional
+            First date of the path, for strategies that use their previous weights.
+        seed : int
+            As that of the backtest.
+
+        Raises
+        ------
+        StorageError
+            If another process runs the date right now.
+        ConfigError
+            If the date is not due, or the name and version ran live with other code.
+        """
+        loaded = _loaded(strategy)
+        info = loaded.info
+        panel, about = self._panel(data)
+        self.metadata.freeze(info.name, info.version, describe(loaded)["code"])
+        claim = self.ledger.claim(info.name, info.version, date)
+        if claim is None:
+            return self._written(info.name, info.version, date)
+        document = {**_document(loaded, about), "date": claim.date, "seed": seed}
+        run_id = _new_id()
+        self.metadata.begin(run_id, info.name, info.version, "live", document)
+        try:
+            made = decide(loaded, panel, date, start=start, known=known, seed=seed, store=self.store)
+            content = orders_csv(made.weights.iloc[0])
+            path = self.ledger.write_orders(claim, content)
+        except BaseException as e:
+            self.ledger.release(info.name, info.version, date)
+            self.metadata.fail(run_id, f"{type(e).__name__}: {e}")
+            raise
+        weights = self.store.put(made.weights)
+        artifacts = {"weights": weights, "orders": self.store.put(content)}
+        self.metadata.finish(
+            run_id, key=digest_json(document), artifacts=artifacts, metrics={}, tasks=made.tasks
+        )
+        return _live_run(info.name, info.version, claim.date, path, again=False)
+
+    def run(self, run_id: str) -> Run:
+        """Return a run by its id or the beginning of it."""
+        row = self.metadata.run(run_id)
+        return Run(
+            id=row.id,
+            strategy=row.strategy,
+            version=row.version,
+            document=row.document,
+            metrics=self.metadata.metrics(row.id),
+            artifacts=self.metadata.artifacts(row.id),
+            tasks=self.metadata.tasks(row.id),
+            store=self.store,
+        )
+
+    def compare(self, runs: Sequence[Run | str]) -> pd.DataFrame:
+        """Return the figures of runs side by side, metrics x runs."""
+        loaded = [run if isinstance(run, Run) else self.run(run) for run in runs]
+        return pd.DataFrame({_label(run): dict(run.metrics) for run in loaded}, dtype=float)
+
+    def digests(self, panel: PricePanel, known: Mapping[str, KnownTable]) -> Digests:
+        """Return the digests of data, computed once for this object."""
+        for other, tables, digests in self._digests:
+            if other is panel and dict(tables) == dict(known):
+                return digests
+        made = Digests(panel, known)
+        self._digests = [*self._digests[-3:], (panel, dict(known), made)]
+        return made
+
+    def data_hash(self, data: Data, known: Mapping[str, KnownTable] | None = None) -> str:
+        """Return the digest of all rows of the data, for checks and promotion."""
+        panel, _ = self._panel(data)
+        return digest_json(self.digests(panel, dict(known or {})).at(panel.dates[-1]))
+
+    def market(self, data: Data) -> tuple[PricePanel, dict[str, Any]]:
+        """Return the panel of `data` and what is recorded about it."""
+        return self._panel(data)
+
+    def _elsewhere(
+        self,
+        strategy: Strategy | str | Reference,
+        data: tuple[PricePanel, dict[str, Any], dict[str, KnownTable]],
+        config: RunConfig,
+        executor: Executor,
+        environment: str,
+    ) -> Run:
+        """Run a backtest in another process, for which only files are exchanged."""
+        panel, about, tables = data
+        reference = _reference(strategy)
+        request = request_of(reference, keep_data(panel, tables, self.store), config, self.store)
+        if environment:
+            answer = run_in(Path(environment) / "bin" / "python", request, timeout_s=24 * 3600.0)
+        else:
+            answer = next(iter(_spread([request], executor, 1)))[1]
+        manifest = self._answer(answer)
+        document = {
+            "params": answer["params"],
+            "code": answer["code"],
+            "config": to_dict(config),
+            "data": about,
+        }
+        run_id = _new_id()
+        with self.metadata.together():
+            self.metadata.begin(run_id, answer["name"], answer["version"], "backtest", document)
+            return self._finish(run_id, manifest)
+
+    def _answer(self, answer: Mapping[str, Any]) -> Manifest:
+        if "error" in answer:
+            raise ConfigError(answer["error"])
+        found = self.store.by_key(answer["key"])
+        if found is None:
+            raise StorageError(
+                f"the result {answer['key'][:12]} is not in {self.store.folder}; do all processes see it?"
+            )
+        return manifest_of(found.key, answer["hit"], self.store.get(found.ref))
+
+    def _written(self, name: str, version: str, date: str) -> LiveRun:
+        entry = self.ledger.entry(name, version, date)
+        if entry is None or entry.status != "written":
+            holder = "nobody any more; run again" if entry is None else f"process {entry.worker}"
+            raise StorageError(f"{name} {version} on {date} is being run by {holder}")
+        path = self.folder / entry.orders
+        return _live_run(name, version, entry.date, path, again=True)
+
+    def _begin(self, strategy: Strategy, about: Mapping[str, Any], config: RunConfig) -> str:
+        info = strategy.info
+        document = {**_document(strategy, about), "config": to_dict(config)}
+        frozen = self.metadata.frozen(info.name, info.version)
+        if frozen is not None and frozen != document["code"]:
+            raise ConfigError(
+                f"{info.name} {info.version} ran live in this workspace with other code; "
+                "give the changed strategy another version"
+            )
+        run_id = _new_id()
+        self.metadata.begin(run_id, info.name, info.version, "backtest", document)
+        return run_id
+
+    def _finish(self, run_id: str, manifest: Manifest) -> Run:
+        self.metadata.finish(
+            run_id,
+            key=manifest.key,
+            artifacts=manifest.artifacts,
+            metrics=manifest.metrics,
+            tasks=manifest.tasks,
+        )
+        return self.run(run_id)
+
+    def _config(self, config: RunConfig | None, start: str, end: str) -> RunConfig:
+        made = config or RunConfig()
+        return replace(made, start=start or made.start, end=end or made.end)
+
+    def _panel(self, data: Data) -> tuple[PricePanel, dict[str, Any]]:
+        if isinstance(data, str | Path):
+            if str(data) not in self._data:
+                self._data[str(data)] = load_market(data)
+            data = self._data[str(data)]
+        if isinstance(data, Market):
+            return data.panel, {"name": data.name, "kind": data.about.kind, "about": data.about.lines()}
+        return as_panel(data), {"name": "prices given", "kind": "unknown", "about": []}
+
+
+def _loaded(strategy: Strategy | str | Reference) -> Strategy:
+    if isinstance(strategy, Strategy):
+        return strategy
+    return strategy.load() if isinstance(strategy, Reference) else Reference(strategy=strategy).load()
+
+
+def _reference(strategy: Strategy | str | Reference) -> Reference:
+    if isinstance(strategy, Reference):
+        return strategy
+    return Reference(strategy=strategy) if isinstance(strategy, str) else Reference.of(strategy)
+
+
+def _document(strategy: Strategy, about: Mapping[str, Any]) -> dict[str, Any]:
+    described = describe(strategy)
+    return {"params": described["params"], "code": described["code"], "data": dict(about)}
+
+
+def _combinations(grid: Mapping[str, tuple[Any, ...]]) -> list[dict[str, Any]]:
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def _variant(strategy: str | Strategy, values: Mapping[str, Any]) -> Reference:
+    if isinstance(strategy, str):
+        return Reference(strategy=strategy, overrides=tuple(f"{n}={_toml(v)}" for n, v in values.items()))
+    reference = Reference.of(strategy)
+    return replace(reference, params={**(reference.params or {}), **values})
+
+
+def _toml(value: Any) -> str:
+    """Write a value as an override is read."""
+    import json
+
+    return json.dumps(value)
+
+
+def _spread(
+    requests: Sequence[Mapping[str, Any]], executor: Executor, jobs: int
+) -> "Sequence[tuple[int, Any]] | Any":
+    """Yield (number, answer) of requests that run on processes or on Ray."""
+    if executor == "ray":
+        return _on_ray(requests, jobs)
+    return _on_processes(requests, jobs)
+
+
+def _on_processes(requests: Sequence[Mapping[str, Any]], jobs: int) -> Any:
+    with Pool(min(jobs, len(requests))) as pool:
+        yield from pool.map(run_request, requests)
+
+
+def _on_ray(requests: Sequence[Mapping[str, Any]], jobs: int) -> Any:
+    from shoestring.finance.shai_am._ray import ray_map
+
+    entry = f"{run_request.__module__}:{run_request.__qualname__}"
+    for done in ray_map(entry, requests, workers=jobs):
+        if done.error:
+            raise StorageError(f"a task on Ray failed: {done.error}; finished tasks are kept, run again")
+        yield done.number, done.value
+
+
+def _live_run(name: str, version: str, date: str, path: Path, *, again: bool) -> LiveRun:
+    return LiveRun(
+        strategy=name,
+        version=version,
+        date=date,
+        orders=path,
+        weights=read_orders(path.read_bytes()),
+        again=again,
+    )
+
+
+def _label(run: Run) -> str:
+    return f"{run.strategy} {run.version} {run.id}"
+
+
+def _new_id() -> str:
+    """Return an id that sorts by time."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
