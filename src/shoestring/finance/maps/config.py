@@ -1,7 +1,7 @@
 """Options of MAPS."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from shoestring.core.errors import ConfigError
 
@@ -98,6 +98,8 @@ class PortfolioConfig:
     """Stay flat if less than this share of the agents' gross positions is left after summing, in [0, 1)."""
 
     def __post_init__(self) -> None:
+        if self.rule not in get_args(Rule):
+            raise ConfigError(f"portfolio.rule={self.rule!r} is not one of {', '.join(get_args(Rule))}")
         if not 0 < self.top_share <= 0.5:
             raise ConfigError(f"portfolio.top_share={self.top_share} is outside (0, 0.5]; 0.2 buys a fifth")
         if not 0 <= self.flat_tolerance < 1:
@@ -138,8 +140,8 @@ class MapsConfig:
             raise ConfigError(f"window={self.window} must be at least 2; one price has no shape")
         if not 0 <= self.lam <= 1:
             raise ConfigError(f"lam={self.lam} is outside [0, 1]; 0 switches the global loss off")
-        if self.diversity not in ("corr", "corr2", "relu"):
-            raise ConfigError(f"diversity={self.diversity!r} is not one of 'corr', 'corr2', 'relu'")
+        if self.diversity not in get_args(Diversity):
+            raise ConfigError(f"diversity={self.diversity!r} is not one of {', '.join(get_args(Diversity))}")
         if not 0 <= self.gamma < 1:
             raise ConfigError(f"gamma={self.gamma} is outside [0, 1); there is no last day, so 1 diverges")
         if self.switch_cost < 0:
