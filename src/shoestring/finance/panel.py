@@ -67,7 +67,7 @@ class PricePanel:
     @property
     def close(self) -> pd.DataFrame:
         """Closing prices, [T, N]; a copy on write."""
-        return self.fields["close"]
+        return self.field("close")
 
     @property
     def dates(self) -> pd.DatetimeIndex:
@@ -82,7 +82,7 @@ class PricePanel:
         return tuple(self.fields["close"].columns)
 
     def field(self, name: str) -> pd.DataFrame:
-        """Return one field, [T, N].
+        """Return one field, [T, N]; a copy on write.
 
         Raises
         ------
@@ -91,7 +91,7 @@ class PricePanel:
         """
         if name not in self.fields:
             raise DataError(f"the panel has no field {name!r}; it has {', '.join(self.fields)}")
-        return self.fields[name]
+        return self.fields[name].copy(deep=False)
 
     def cut(self, as_of: str | pd.Timestamp) -> "PricePanel":
         """Return a copy of the rows up to and including `as_of`; later rows cannot be reached through it."""
@@ -123,7 +123,7 @@ class PricePanel:
             raise DataError(f"lookback={lookback} is no number of rows; give 1 or more, or None for all")
         last = self._end(as_of)
         first = 0 if lookback is None else max(0, last - lookback)
-        return _frozen(self.field(field), first, last)
+        return _copied(self.field(field), first, last)
 
     def select(self, assets: list[str] | tuple[str, ...]) -> "PricePanel":
         """Return a panel of some of the assets, in the order given."""
@@ -150,7 +150,8 @@ class PricePanel:
             raise DataError(
                 f"no date is left of {self!r}; give a range that overlaps it, start before or on its end"
             )
-        return PricePanel(MappingProxyType({n: _frozen(f, first, last) for n, f in self.fields.items()}))
+        made = {n: _copied(f, first, last, writeable=False) for n, f in self.fields.items()}
+        return PricePanel(MappingProxyType(made))
 
 
 def as_panel(prices: PricePanel | pd.DataFrame) -> PricePanel:
@@ -158,10 +159,10 @@ def as_panel(prices: PricePanel | pd.DataFrame) -> PricePanel:
     return prices if isinstance(prices, PricePanel) else PricePanel.from_frame(prices)
 
 
-def _frozen(frame: pd.DataFrame, first: int, last: int) -> pd.DataFrame:
-    """Copy rows into memory of their own, which nobody can write to."""
+def _copied(frame: pd.DataFrame, first: int, last: int, *, writeable: bool = True) -> pd.DataFrame:
+    """Copy rows into memory of their own: nothing hangs on the rest of the frame."""
     values = frame.to_numpy()[first:last].copy()
-    values.flags.writeable = False
+    values.flags.writeable = writeable
     index = pd.DatetimeIndex(frame.index.to_numpy()[first:last].copy(), name=frame.index.name)
     return pd.DataFrame(values, index=index, columns=frame.columns, copy=False)
 
