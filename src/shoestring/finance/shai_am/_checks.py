@@ -12,8 +12,18 @@ from typing import Any
 from shoestring.core.config import from_dict, to_dict
 from shoestring.core.errors import ConfigError, StorageError
 from shoestring.core.files import write_json_atomic
+from shoestring.finance.shai_am._tasks import describe
+from shoestring.finance.strategy import Strategy
 
-__all__ = ["Check", "Subject", "file_digest", "read_check", "write_check"]
+__all__ = [
+    "Check",
+    "Subject",
+    "file_digest",
+    "read_check",
+    "record_walk_forward",
+    "subject_of",
+    "write_check",
+]
 
 _SCHEMA = 1
 _HASH = re.compile(r"[0-9a-f]{16,64}")
@@ -63,6 +73,45 @@ class Check:
     """Of that file."""
     checked_at: str = ""
     """UTC, ISO 8601; filled in when it is written."""
+
+
+def subject_of(strategy: Strategy) -> Subject:
+    """Return a strategy with its code and parameters as what checks are about."""
+    about = describe(strategy)
+    return Subject(
+        strategy=about["name"], version=about["version"], code=about["code"], params=about["params"]
+    )
+
+
+def record_walk_forward(
+    root: Path, subject: Subject, data: str, metrics: Mapping[str, float | None], report: Path
+) -> Check:
+    """Store that a subject was backtested on this data, with its figures and its tear sheet.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the platform.
+    subject : Subject
+        What was backtested.
+    data : str
+        `Platform.data_hash` of the data.
+    metrics : mapping
+        Figures of the run; one that is None is left out, which a limit on it counts as broken.
+    report : Path
+        The tear sheet, below `root`.
+    """
+    figures = {name: float(value) for name, value in metrics.items() if value is not None}
+    check = Check(
+        name="walk_forward",
+        passed=True,
+        detail=f"{figures.get('rebalances', 0):g} rebalances",
+        figures=figures,
+        report=report.resolve().relative_to(root.resolve()).as_posix(),
+        report_sha256=file_digest(report),
+    )
+    write_check(root, subject, data, check)
+    return check
 
 
 def write_check(root: Path, subject: Subject, data: str, check: Check) -> Path:

@@ -129,10 +129,10 @@ def _decision_assets(dg: Any, pipeline: Pipeline, dates: Any) -> Any:
 def _orders_asset(dg: Any, pipeline: Pipeline, dates: Any) -> Any:
     """Return the asset of the order file of a date, written once."""
 
-    def orders(context: Any, weights: Mapping[str, str]) -> Any:
-        return _output(dg, _each(dg, context, lambda date: pipeline.orders(date, weights[date])))
+    def orders(context: Any, data: Mapping[str, str], weights: Mapping[str, str]) -> Any:
+        return _output(dg, _each(dg, context, lambda d: pipeline.orders(d, data[d], weights[d])))
 
-    ins = {"weights": dg.AssetIn(key=[pipeline.info.name, "weights"])}
+    ins = {name: dg.AssetIn(key=[pipeline.info.name, name]) for name in ("data", "weights")}
     return _decorate(dg, pipeline, "orders", dates, ins)(orders)
 
 
@@ -147,7 +147,7 @@ def _backtest_asset(dg: Any, pipeline: Pipeline) -> Any:
 
     def backtest(context: Any, config: Any) -> Any:
         _begin(context)
-        made = _guarded(dg, lambda: pipeline.backtest(config.start or None, config.end or None))
+        made = _guarded(dg, lambda: pipeline.backtest(config.start, config.end))
         with _beta(dg):
             return dg.MaterializeResult(
                 data_version=dg.DataVersion(made.ref),

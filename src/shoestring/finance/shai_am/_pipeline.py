@@ -1,5 +1,6 @@
 """The stages of a strategy on the platform as functions from hashes to hashes; no engine is imported."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,18 +10,28 @@ from typing import Any
 
 import pandas as pd
 
+from shoestring.core.config import from_dict
 from shoestring.core.errors import DataError, StorageError
+from shoestring.finance.digest import digest_bytes
 from shoestring.finance.ledger import Ledger
 from shoestring.finance.panel import PricePanel
 from shoestring.finance.registry import load_strategy
 from shoestring.finance.run import decide, strategy_code
+from shoestring.finance.shai_am._checks import record_walk_forward, subject_of
 from shoestring.finance.shai_am._deployments import Deployment
-from shoestring.finance.shai_am.functional import orders_csv
+from shoestring.finance.shai_am._mlflow import MlflowStore
+from shoestring.finance.shai_am._platform import Platform
+from shoestring.finance.shai_am.config import RunConfig
+from shoestring.finance.shai_am.functional import simulate
 from shoestring.finance.sources import Market, load_market
 from shoestring.finance.store import Store
 from shoestring.finance.strategy import Strategy, StrategyInfo
+from shoestring.finance.tearsheet import Notes, write_tearsheet
 
-__all__ = ["Made", "Pipeline"]
+__all__ = ["REPORTS_URL", "Made", "Pipeline"]
+
+REPORTS_URL = "SHOESTRING_REPORTS_URL"
+"""Environment variable by which runs learn where the tear sheets are served."""
 
 _TICK = pd.Timedelta(days=1)
 _ABOUT = {
@@ -106,9 +117,9 @@ class Pipeline:
 
     def decide(self, date: str, data: str) -> dict[str, Made]:
         """Run the stages of a date on the kept panel `data`, by the path that every mode takes."""
-        frames = {name: self.store.get(ref) for name, ref in self.store.get(data).items()}
-        panel = PricePanel.from_frame(frames.pop("close"), **frames)
-        made = decide(self.strategy, panel, date, start=self.deployment.since or None, store=self.store)
+        made = decide(
+            self.strategy, self._kept_panel(data), date, start=self.deployment.since or None, store=self.store
+        )
         weights = made.weights.iloc[0]
         out: dict[str, Made] = {}
         for task in made.tasks:
@@ -135,32 +146,58 @@ class Pipeline:
             found.append(f"gross {gross:.6g} is above {self.info.max_gross:g}")
         return found
 
-    def orders(self, date: str, weights: str) -> Made:
+    def orders(self, date: str, data: str, weights: str) -> Made:
         """Write the order file of a date, or find it written: of any number of runs one writes it.
+
+        The decision is taken by `Platform.live`, which finds every task of `decide` done.
 
         Raises
         ------
         StorageError
-            If another process is at it.
+            If another process is at it, or the date was written with other weights than these.
         """
-        name, version = self.info.name, self.info.version
-        with Ledger(self.root) as ledger:
-            claim = ledger.claim(name, version, date)
-            if claim is not None:
-                try:
-                    ledger.write_orders(claim, orders_csv(self.store.get(weights)))
-                except BaseException:
-                    ledger.release(name, version, date)
-                    raise
-            entry = ledger.entry(name, version, date)
-        if entry is None or entry.status != "written":
-            raise StorageError(
-                f"{name} {version} on {date} is claimed by {entry.worker if entry else 'nobody'}; "
-                "let it finish, or sweep the ledger"
+        with Platform(self.root) as platform:
+            live = platform.live(
+                self.strategy, date, self._kept_panel(data), start=self.deployment.since or None
             )
-        path = self.root / entry.orders
-        shown = {"orders": path, "wrote_now": claim is not None, "sha256": entry.sha256}
-        return Made(ref=entry.sha256, metadata=shown)
+        decided = self.store.get(weights)
+        held = decided[decided != 0]
+        if not (live.weights.index.equals(held.index) and (live.weights == held).all()):
+            raise StorageError(
+                f"{live.strategy} {live.version} was ordered on {date} with other weights, from other data; "
+                f"{live.orders} stays as it is. Compare the data, and correct the position by hand if need be"
+            )
+        content = live.orders.read_bytes()
+        shown = {"orders": live.orders, "wrote_now": not live.again, "sha256": digest_bytes(content)}
+        return Made(ref=digest_bytes(content), metadata=shown)
+
+    def backtest(self, start: str, end: str) -> Made:
+        """Run the strategy over all of its dates, write its tear sheet and record both."""
+        with Platform(self.root) as platform:
+            run = platform.backtest(self.strategy, self.deployment.data, start=start, end=end)
+            panel, about = platform.market(self.deployment.data)
+            data = platform.data_hash(self.deployment.data)
+        subject = subject_of(self.strategy)
+        report = self.root / "reports" / self.info.name / f"{run.id}.html"
+        notes = Notes(data=about["about"], lineage={"run": run.id, "code": subject.code, "data": data})
+        config = from_dict(RunConfig, run.document["config"])
+        booked = simulate(self.strategy, panel, run.weights, config)
+        write_tearsheet(report, {f"{self.info.name} {self.info.version}": booked}, notes=notes)
+        record_walk_forward(self.root, subject, data, run.metrics, report)
+        figures = {name: value for name, value in run.metrics.items() if value is not None}
+        logged = MlflowStore(self.root).log_run(
+            self.info.name,
+            run.id,
+            params=subject.params,
+            metrics=figures,
+            tags={"version": subject.version, "code": subject.code, "data": data},
+            documents={"artifacts.json": run.artifacts},
+        )
+        shown = {**figures, "run": run.id, "mlflow_run": logged, "tear_sheet": report}
+        address = os.environ.get(REPORTS_URL)
+        if address:
+            shown["tear_sheet_page"] = f"{address}/{self.info.name}/{report.name}"
+        return Made(ref=run.artifacts["nav"], metadata=shown)
 
     def due(self, now: datetime) -> tuple[list[str], str]:
         """Return the dates that should run at `now` by the catch-up policy, and the reason if none.
@@ -185,6 +222,10 @@ class Pipeline:
             return open_, ""
         last = f"the last due date is {dates[-1].date()}" if dates else "no date was due yet"
         return [], f"nothing to run: {last}, the data end on {panel.dates[-1].date()}, catch-up is {policy}"
+
+    def _kept_panel(self, data: str) -> PricePanel:
+        frames = {name: self.store.get(ref) for name, ref in self.store.get(data).items()}
+        return PricePanel.from_frame(frames.pop("close"), **frames)
 
     def _market(self) -> Market:
         return load_market(self.deployment.data)

@@ -21,14 +21,13 @@ from typing import Any
 
 from shoestring.core.errors import ConfigError
 from shoestring.core.optional import optional
+from shoestring.finance.shai_am._pipeline import REPORTS_URL
 from shoestring.finance.shai_am._services import Service, ServiceError
 from shoestring.finance.shai_am._sweep_dead_runs import LostRun, sweep_dead_runs
 from shoestring.finance.shai_am._workspace import Location, write_workspace
 
-__all__ = ["REPORTS_URL", "Ui", "UiConfig", "serve_ui"]
+__all__ = ["Ui", "UiConfig", "serve_ui"]
 
-REPORTS_URL = "SHOESTRING_REPORTS_URL"
-"""Environment variable by which runs learn where the tear sheets are served."""
 HOST = "127.0.0.1"  # Dagster's own server asks nobody for a password
 _POLL_S = 0.25
 _STATE = """
