@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -10,6 +9,22 @@ import pandas as pd
 from shoestring.core.errors import DataError
 
 __all__ = ["PricePanel", "as_panel"]
+
+
+class _Fields(Mapping[str, pd.DataFrame]):
+    """Frames by name; whoever writes to one that comes out writes to a copy."""
+
+    def __init__(self, frames: Mapping[str, pd.DataFrame]) -> None:
+        self._frames = dict(frames)
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        return self._frames[name].copy(deep=False)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._frames)
+
+    def __len__(self) -> int:
+        return len(self._frames)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +36,7 @@ class PricePanel:
     Attributes
     ----------
     fields : mapping of str to DataFrame
-        Each [T, N], float64, with the same index (midnight dates without a time zone, strictly increasing)
+        Copies on write, each [T, N], float64, with the same index (midnight dates without a time zone, strictly increasing)
         and the same columns. NaN means: not listed, or no price on that date.
 
     Notes
@@ -62,7 +77,7 @@ class PricePanel:
             if set(frame.columns) != set(close.columns) or len(frame.columns) != len(close.columns):
                 raise DataError(f"field {name!r} has other assets than close; reindex it to close.columns")
             made[name] = _checked_values(name, frame[close.columns], dates, assets)
-        return cls(MappingProxyType(made))
+        return cls(_Fields(made))
 
     @property
     def close(self) -> pd.DataFrame:
@@ -91,7 +106,7 @@ class PricePanel:
         """
         if name not in self.fields:
             raise DataError(f"the panel has no field {name!r}; it has {', '.join(self.fields)}")
-        return self.fields[name].copy(deep=False)
+        return self.fields[name]
 
     def cut(self, as_of: str | pd.Timestamp) -> "PricePanel":
         """Return a copy of the rows up to and including `as_of`; later rows cannot be reached through it."""
@@ -130,7 +145,7 @@ class PricePanel:
         missing = [a for a in assets if a not in set(self.assets)]
         if missing:
             raise DataError(f"the panel has no asset {missing[0]!r}; its assets start {self.assets[:5]}")
-        return PricePanel(MappingProxyType({n: f[list(assets)] for n, f in self.fields.items()}))
+        return PricePanel(_Fields({n: f[list(assets)] for n, f in self.fields.items()}))
 
     def __len__(self) -> int:
         return len(self.dates)
@@ -151,7 +166,7 @@ class PricePanel:
                 f"no date is left of {self!r}; give a range that overlaps it, start before or on its end"
             )
         made = {n: _copied(f, first, last, writeable=False) for n, f in self.fields.items()}
-        return PricePanel(MappingProxyType(made))
+        return PricePanel(_Fields(made))
 
 
 def as_panel(prices: PricePanel | pd.DataFrame) -> PricePanel:
