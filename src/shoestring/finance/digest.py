@@ -7,13 +7,13 @@ spelling (NaN, infinities, keys that are no text) gets one.
 import datetime as dt
 import enum
 import hashlib
-import importlib.metadata
 import json
 import math
 import platform
+import sys
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from shoestring.core.errors import DataError
@@ -201,7 +201,12 @@ def digest_panel(panel: "PricePanel") -> FrameDigest:
 @lru_cache(maxsize=1)
 def environment_lock() -> dict[str, Any]:
     """Return what is installed: Python, machine, and every distribution with its version."""
-    installed = {d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions()}
+    # Reading each one's metadata takes a third of a second; the folder's name says it all.
+    installed: dict[str, str] = {}
+    for entry in sys.path:
+        for info in Path(entry or ".").glob("*.dist-info"):
+            name, _, version = info.name.removesuffix(".dist-info").partition("-")
+            installed.setdefault(name.lower(), version)
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),

@@ -398,7 +398,9 @@ class _Run:
                 weights = check_weights(self.strategy.on_rebalance(context, view), self.strategy.info, view)
             except NotEnoughHistoryError:
                 continue
-            rows[date] = previous = weights.reindex(list(self.panel.assets), fill_value=0.0)
+            if len(weights) != len(self.panel.assets):
+                weights = weights.reindex(list(self.panel.assets), fill_value=0.0)
+            rows[date] = previous = weights
         if stages is not None:
             stages.save()
         return self._weight_table(rows)

@@ -441,8 +441,10 @@ def check_weights(weights: Any, info: StrategyInfo, data: DataView) -> "pd.Serie
             f"{who} returned weights with gross sum {gross:.9g}, above max_gross={info.max_gross:g}; "
             "scale them down, or raise max_gross in @strategy"
         )
-    made = pd.Series(values + 0.0, index=names, dtype=float)  # + 0.0 turns -0.0 into 0.0
-    return made.reindex(list(data.universe), fill_value=0.0)
+    by_name = dict(zip(names, (values + 0.0).tolist(), strict=True))  # + 0.0 turns -0.0 into 0.0
+    return pd.Series(
+        [by_name.get(name, 0.0) for name in data.universe], index=list(data.universe), dtype=float
+    )
 
 
 def _check_annotated(cls: type) -> None:

@@ -64,11 +64,12 @@ class DataView:
     Every frame that comes back is a copy of the rows up to `as_of`, never a view into a longer array.
     """
 
-    __slots__ = ("__weakref__", "_universe", "as_of")
+    __slots__ = ("__weakref__", "_assets", "_universe", "as_of")
 
     def __init__(self, as_of: "pd.Timestamp", universe: tuple[str, ...] | None) -> None:
         self.as_of = as_of
         self._universe = universe
+        self._assets: tuple[str, ...] | None = None
 
     @property
     def universe(self) -> tuple[str, ...]:
@@ -78,9 +79,13 @@ class DataView:
     @property
     def assets(self) -> tuple[str, ...]:
         """Assets of the universe that have a price at `as_of`."""
-        last = _SOURCES[self].panel.window(self.as_of, 1)
-        listed = set(last.columns[last.iloc[-1].notna()])
-        return tuple(a for a in self.universe if a in listed)
+        if self._assets is None:
+            last = _SOURCES[self].panel.window(self.as_of, 1)
+            listed = {
+                a for a, price in zip(last.columns, last.to_numpy()[-1], strict=True) if price == price
+            }  # not NaN
+            self._assets = tuple(a for a in self.universe if a in listed)
+        return self._assets
 
     @property
     def dates(self) -> "pd.DatetimeIndex":
@@ -115,7 +120,8 @@ class DataView:
         """
         rows = _SOURCES[self].panel.window(self.as_of, lookback, field)
         self._enough(rows, lookback, f"prices({field!r})")
-        return rows[list(self.assets if listed else self.universe)]
+        names = self.assets if listed else self.universe
+        return rows if names == tuple(rows.columns) else rows[list(names)]
 
     def returns(self, lookback: int | None = None, *, listed: bool = True) -> "pd.DataFrame":
         """Return the last simple returns of ``close``, [lookback, N]; NaN where a price is missing."""
