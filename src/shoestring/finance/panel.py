@@ -36,8 +36,8 @@ class PricePanel:
     Attributes
     ----------
     fields : mapping of str to DataFrame
-        Copies on write, each [T, N], float64, with the same index (midnight dates without a time zone, strictly increasing)
-        and the same columns. NaN means: not listed, or no price on that date.
+        Copies on write, each [T, N], float64, with the same index (midnight dates without a time zone,
+        strictly increasing) and the same columns. NaN means: not listed, or no price on that date.
 
     Notes
     -----

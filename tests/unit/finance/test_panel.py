@@ -36,7 +36,8 @@ def test_a_panel_is_a_copy_that_nobody_can_write_to() -> None:
     for kept in (panel, panel.cut("2020-01-06")):
         with pytest.raises(ValueError, match="read-only"):
             kept.close.to_numpy()[0, 0] = 5.0
-        kept.fields["close"].iloc[0, 0] = 5.0
+        field = kept.fields["close"]
+        field.iloc[0, 0] = 5.0
         assert kept.close.iloc[0, 0] == 1.0
     window = panel.window("2020-01-06", 2)
     window.iloc[0, 0] = 97.0  # the caller's own
