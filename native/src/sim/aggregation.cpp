@@ -16,15 +16,35 @@ struct Layout {
   std::uint64_t pointers = 0, topology = 0, partials = 0, outputs = 0;
 };
 
-// A walk over the ranks of one engine: strips of `strip` ranks, every engines-th one.
-struct Engine {
-  std::int64_t rank = 0, strip_end = 0;  // next rank to look at, end of its strip
-  std::int64_t edge = 0, edge_end = 0;   // of the vertex under way
-  std::int64_t vertex_rank = 0;
-  std::int64_t issue = 0, consumed = 0;  // next free cycle of the request port; end of the last consumption
-  std::int64_t busy = 0;
-  std::size_t slot = 0;                  // of the queue's ring
+// What is left of a vertex, by rank.
+struct Vertex {
+  std::int64_t edge = 0;   // the next one
+  std::int32_t edges = 0;  // number of them
+  bool begun = false;
 };
+
+// A vertex with edges in this tile, and how many of its engine's ranks lie between it and the one before.
+struct Visit {
+  std::int32_t rank = 0;
+  std::uint32_t passed = 0;
+};
+
+struct Engine {
+  std::size_t first = 0, next = 0, last = 0;  // its visits of this tile: begin, the one to come, end
+  std::uint32_t passed = 0;                   // ranks behind the last visit
+  std::int64_t edge = 0, end = 0, rank = 0;   // of the vertex under way
+  std::int64_t issue = 0, consumed = 0;       // next free cycle of the request port; end of the last consumption
+  std::int64_t busy = 0;
+  std::size_t slot = 0;                       // of the queue's ring
+};
+
+inline void prefetch(const void* at) noexcept {
+#if defined(__GNUC__)
+  __builtin_prefetch(at);
+#else
+  (void)at;
+#endif
+}
 
 template <Policy policy>
 class Run {
@@ -36,8 +56,9 @@ class Run {
   std::vector<std::int64_t> queue_;        // ends of consumption, queue_lines an engine
   std::vector<std::int64_t> outstanding_;  // fill cycles of the last misses, a ring
   std::size_t oldest_ = 0;
-  std::vector<std::int64_t> start_;        // by rank: next edge
-  std::vector<std::int32_t> next_;         // by rank: its source, kNoSource when none is left
+  std::vector<Vertex> vertices_;           // by rank
+  std::vector<std::int32_t> next_;         // by rank: source of the next edge, kNoSource when none is left
+  std::vector<Visit> visits_;              // of this tile, engine by engine
   std::vector<std::uint64_t> touched_;     // a bit a line
   std::vector<std::uint8_t> pinned_;
   std::vector<Engine> engines_;
@@ -52,13 +73,6 @@ class Run {
   [[nodiscard]] std::int64_t vertex(std::int64_t rank) const {
     return in_.order.empty() ? rank : in_.order[static_cast<std::size_t>(rank)];
   }
-  [[nodiscard]] std::int64_t end_of(std::int64_t rank) const {
-    return in_.indptr[static_cast<std::size_t>(vertex(rank)) + 1];
-  }
-  [[nodiscard]] std::int64_t begin_of(std::int64_t rank) const {
-    return in_.indptr[static_cast<std::size_t>(vertex(rank))];
-  }
-
   std::int64_t dram(std::uint64_t line, std::int64_t cycle, bool write) {
     if (opt_.trace) {
       out_.trace.line.push_back(static_cast<std::int64_t>(line));
@@ -73,6 +87,8 @@ class Run {
     while (topology_lines_ << line_shift_ < topology_bytes_) dram(at_.topology + topology_lines_++, cycle, false);
   }
 
+  // Streams are posted at the time of the requests around them: a later time would make requests of the other engines,
+  // which come after this one in turn but not in time, wait for it.
   void stream_row(std::uint64_t base, std::int64_t rank, std::uint32_t lines, std::int64_t cycle, bool write) {
     const std::uint64_t first = base + static_cast<std::uint64_t>(vertex(rank)) * lines;
     for (std::uint32_t k = 0; k < lines; ++k) dram(first + k, cycle, write);
@@ -156,51 +172,65 @@ class Run {
     }
   }
 
-  // Moves to the engine's next vertex with an edge below `bound`; false when it has none left.
-  bool next_vertex(Engine& e, std::int32_t bound) {
-    std::uint64_t passed = 0;
-    bool found = false;
-    while (e.rank < ranks_) {
-      const std::int64_t from = e.rank;
-      while (e.rank < e.strip_end && next_[static_cast<std::size_t>(e.rank)] >= bound) ++e.rank;
-      passed += static_cast<std::uint64_t>(e.rank - from);
-      if (e.rank < e.strip_end) {
-        found = true;
-        break;
-      }
-      const std::int64_t strips = static_cast<std::int64_t>(opt_.engines) - 1;
-      if (strips > (ranks_ - e.rank) / opt_.strip) {
-        e.rank = ranks_;
-      } else {
-        e.rank += strips * opt_.strip;
-        e.strip_end = std::min(e.rank + opt_.strip, ranks_);
-      }
+  // Lists the vertices with an edge below `bound`, engine by engine. One sequential pass over next_.
+  void find_visits(std::int32_t bound) {
+    for (Engine& e : engines_) {
+      e.next = e.last = e.first;
+      e.passed = 0;
     }
-    if (found) {
-      ++passed;
-      e.vertex_rank = e.rank++;
-      e.edge = start_[static_cast<std::size_t>(e.vertex_rank)];
-      e.edge_end = end_of(e.vertex_rank);
-      if (e.edge != begin_of(e.vertex_rank)) {
-        ++tile_->partial_reads;
-        stream_row(at_.partials, e.vertex_rank, opt_.partial_lines, e.issue, false);
+    std::size_t turn = 0;
+    for (std::int64_t strip = 0; strip < ranks_; strip += opt_.strip) {
+      Engine& e = engines_[turn];
+      if (++turn == engines_.size()) turn = 0;
+      const std::int64_t end = std::min(strip + opt_.strip, ranks_);
+      std::size_t last = e.last;
+      std::uint32_t passed = e.passed;
+      for (std::int64_t rank = strip; rank < end; ++rank) {
+        const bool found = next_[static_cast<std::size_t>(rank)] < bound;
+        visits_[last] = {static_cast<std::int32_t>(rank), ++passed};
+        last += found;
+        passed = found ? 0 : passed;
       }
+      e.last = last;
+      e.passed = passed;
     }
-    stream_topology(4 * passed, e.issue);  // row pointers
-    return found;
+  }
+
+  // Moves to the engine's next vertex of this tile; false when it has none left.
+  bool next_vertex(Engine& e) {
+    if (e.next == e.last) {
+      stream_topology(std::uint64_t{4} * e.passed, e.issue);
+      return false;
+    }
+    constexpr std::size_t kAhead = 4;
+    if (e.next + 2 * kAhead < e.last) prefetch(&vertices_[static_cast<std::size_t>(visits_[e.next + 2 * kAhead].rank)]);
+    if (e.next + kAhead < e.last) {
+      prefetch(in_.indices.data() + vertices_[static_cast<std::size_t>(visits_[e.next + kAhead].rank)].edge);
+    }
+    const Visit& visit = visits_[e.next++];
+    const Vertex& v = vertices_[static_cast<std::size_t>(visit.rank)];
+    e.rank = visit.rank;
+    e.edge = v.edge;
+    e.end = v.edge + v.edges;
+    stream_topology(std::uint64_t{4} * visit.passed, e.issue);  // row pointers
+    if (v.begun) {
+      ++tile_->partial_reads;
+      stream_row(at_.partials, e.rank, opt_.partial_lines, e.issue, false);
+    }
+    return true;
   }
 
   void finish_vertex(Engine& e) {
-    const auto rank = static_cast<std::size_t>(e.vertex_rank);
-    start_[rank] = e.edge;
-    if (e.edge == e.edge_end) {
+    const auto rank = static_cast<std::size_t>(e.rank);
+    vertices_[rank] = {e.edge, static_cast<std::int32_t>(e.end - e.edge), true};
+    if (e.edge == e.end) {
       next_[rank] = kNoSource;
       out_.output_lines += opt_.output_lines;
-      stream_row(at_.outputs, e.vertex_rank, opt_.output_lines, e.consumed, true);
+      stream_row(at_.outputs, e.rank, opt_.output_lines, e.issue, true);
     } else {
       next_[rank] = in_.indices[static_cast<std::size_t>(e.edge)];
       ++tile_->partial_writes;
-      stream_row(at_.partials, e.vertex_rank, opt_.partial_lines, e.consumed, true);
+      stream_row(at_.partials, e.rank, opt_.partial_lines, e.issue, true);
     }
   }
 
@@ -211,19 +241,17 @@ class Run {
     stream_topology(opt_.edge_bytes, e.issue);
     fetch_record(source, e, ring);
     ++e.edge;
-    if (e.edge < e.edge_end && in_.indices[static_cast<std::size_t>(e.edge)] < bound) return true;
+    if (e.edge < e.end && in_.indices[static_cast<std::size_t>(e.edge)] < bound) return true;
     finish_vertex(e);
-    return next_vertex(e, bound);
+    return next_vertex(e);
   }
 
   bool run_tile(std::int32_t bound, const std::function<bool()>& go_on) {
     const std::int64_t begun = engines_.front().consumed;
+    find_visits(bound);
     std::vector<std::uint32_t> active;
     for (std::uint32_t i = 0; i < opt_.engines; ++i) {
-      Engine& e = engines_[i];
-      e.rank = std::min(static_cast<std::int64_t>(i) * opt_.strip, ranks_);
-      e.strip_end = std::min(e.rank + opt_.strip, ranks_);
-      if (next_vertex(e, bound)) active.push_back(i);
+      if (next_vertex(engines_[i])) active.push_back(i);
     }
     stream_topology(4, begun);  // the last row pointer
     while (!active.empty()) {
@@ -270,17 +298,27 @@ class Run {
   }
 
   void prepare() {
-    start_.resize(static_cast<std::size_t>(ranks_));
-    next_.resize(static_cast<std::size_t>(ranks_));
-    for (std::int64_t rank = 0; rank < ranks_; ++rank) {
-      const std::int64_t begin = begin_of(rank);
-      start_[static_cast<std::size_t>(rank)] = begin;
-      next_[static_cast<std::size_t>(rank)] =
-          begin == end_of(rank) ? kNoSource : in_.indices[static_cast<std::size_t>(begin)];
-      if (begin == end_of(rank)) {  // nothing to sum: its result is written all the same
+    const auto ranks = static_cast<std::size_t>(ranks_);
+    vertices_.resize(ranks);
+    next_.resize(ranks);
+    visits_.resize(ranks + 1);  // find_visits writes one behind the last
+    for (std::size_t rank = 0; rank < ranks; ++rank) {
+      const auto v = static_cast<std::size_t>(vertex(static_cast<std::int64_t>(rank)));
+      const std::int64_t begin = in_.indptr[v];
+      const std::int64_t degree = in_.indptr[v + 1] - begin;
+      vertices_[rank] = {begin, static_cast<std::int32_t>(degree), false};
+      next_[rank] = degree == 0 ? kNoSource : in_.indices[static_cast<std::size_t>(begin)];
+      if (degree == 0) {  // nothing to sum: its result is written all the same
         out_.output_lines += opt_.output_lines;
-        stream_row(at_.outputs, rank, opt_.output_lines, 0, true);
+        stream_row(at_.outputs, static_cast<std::int64_t>(rank), opt_.output_lines, 0, true);
       }
+    }
+    const std::int64_t turn = opt_.strip * static_cast<std::int64_t>(opt_.engines);
+    std::size_t first = 0;
+    for (std::size_t i = 0; i < engines_.size(); ++i) {
+      engines_[i].first = first;
+      const std::int64_t rest = ranks_ % turn - static_cast<std::int64_t>(i) * opt_.strip;
+      first += static_cast<std::size_t>(ranks_ / turn * opt_.strip + std::clamp<std::int64_t>(rest, 0, opt_.strip));
     }
     if (in_.pinned.empty()) return;
     pinned_.resize(static_cast<std::size_t>(in_.num_sources));

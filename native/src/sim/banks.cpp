@@ -18,8 +18,8 @@ Banks::Banks(const BankTiming& timing)
       column_(ticks(timing.column)),
       row_cycle_(ticks(timing.row_cycle)),
       activation_(ticks(timing.four_activates / 4)),
-      hit_(ticks(timing.read + timing.burst)),
-      miss_(ticks(timing.precharge + timing.activate + timing.read + timing.burst)) {
+      open_(ticks(timing.precharge + timing.activate)),
+      data_(ticks(timing.read + timing.burst)) {
   const std::size_t channels = std::size_t{1} << timing.channel.count;
   const std::size_t ranks = channels << timing.rank.count;
   bus_.resize(channels);
@@ -54,27 +54,25 @@ std::int64_t Banks::access(std::uint64_t line, std::int64_t cycle) noexcept {
   const std::int64_t on_bus = std::max(bus_[channel], asked);
   bus_[channel] = on_bus + burst_;
   ++lines_[channel];
-  const std::int64_t at_bank = std::max(bank.free, asked);
-  bank.free = at_bank + (hit ? column_ : row_cycle_);
-  std::int64_t start = std::max(on_bus, at_bank);
   if (hit) {
     ++row_hits_;
-    return whole_cycles(start + hit_);
+  } else {
+    ++row_misses_;
+    std::int64_t& activations = activations_[rank];
+    const std::int64_t allowed = std::max(activations, asked);
+    activations = allowed + activation_;
+    const std::int64_t begun = std::max({allowed, bank.closable, bank.column});
+    bank.closable = begun + row_cycle_;
+    bank.column = begun + open_;
   }
-  ++row_misses_;
-  std::int64_t& activations = activations_[rank];
-  const std::int64_t activated = std::max(activations, asked);
-  activations = activated + activation_;
-  start = std::max(start, activated);
-  return whole_cycles(start + miss_);
+  const std::int64_t column = std::max(bank.column, asked);
+  bank.column = column + column_;
+  const std::int64_t done = std::max(on_bus, column) + data_;
+  last_ = std::max(last_, done);
+  return whole_cycles(done);
 }
 
-std::int64_t Banks::drained() const noexcept {
-  std::int64_t last = *std::max_element(bus_.begin(), bus_.end());
-  last = std::max(last, *std::max_element(activations_.begin(), activations_.end()));
-  for (const Bank& bank : banks_) last = std::max(last, bank.free);
-  return whole_cycles(last);
-}
+std::int64_t Banks::drained() const noexcept { return whole_cycles(last_); }
 
 std::int64_t Banks::busy() const noexcept {
   return whole_cycles(*std::max_element(lines_.begin(), lines_.end()) * burst_);

@@ -33,16 +33,17 @@ inline constexpr std::int64_t kTicks = 1024;  // a cycle; the bus times of DDR4 
 class Banks {
   static constexpr std::size_t kRows = 4;  // of a bank that are remembered
   struct Bank {
-    std::array<std::uint64_t, kRows> rows{};    // newest first, plus one; 0 is none
-    std::array<std::int64_t, kRows> opened{};   // at which line of the channel
-    std::int64_t free = 0;
+    std::array<std::uint64_t, kRows> rows{};   // newest first, plus one; 0 is none
+    std::array<std::int64_t, kRows> opened{};  // at which line of the channel
+    std::int64_t closable = 0;  // tRC after its last activation
+    std::int64_t column = 0;    // next access to an open row
   };
   BankTiming timing_;
   std::vector<Bank> banks_;
   std::vector<std::int64_t> bus_, activations_;  // a channel; a channel and rank
   std::vector<std::int64_t> lines_;              // a channel
-  std::int64_t burst_, column_, row_cycle_, activation_, hit_, miss_;
-  std::int64_t row_hits_ = 0, row_misses_ = 0;
+  std::int64_t burst_, column_, row_cycle_, activation_, open_, data_;
+  std::int64_t last_ = 0, row_hits_ = 0, row_misses_ = 0;
 
   bool open_row(Bank& bank, std::uint64_t row, std::int64_t line) const noexcept;
 
@@ -50,7 +51,7 @@ class Banks {
   explicit Banks(const BankTiming& timing);
   // A line is asked for at `cycle`; returns the first cycle at which its data are there.
   std::int64_t access(std::uint64_t line, std::int64_t cycle) noexcept;
-  // The cycle at which every bus is idle again.
+  // The cycle at which the last line has moved.
   [[nodiscard]] std::int64_t drained() const noexcept;
   // Bus time of the channel with the most lines, in cycles.
   [[nodiscard]] std::int64_t busy() const noexcept;
