@@ -1,0 +1,108 @@
+"""The machine of a YAML file as the native core takes it, and what its work costs in energy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shoestring.native.dram import DramCounts
+from shoestring.native.sim import BankTiming, CacheShape, Machine, Round
+from shoestring.silicon.arch import Arch
+from shoestring.silicon.dram import Dram
+from shoestring.silicon.energy import EnergyTable, dram_energy_pj
+
+__all__ = ["EnergyModel", "gemm_cycles", "machine_of", "stream_cycles_per_line"]
+
+
+def machine_of(arch: Arch) -> Machine:
+    """Translate cache, engines and DRAM; times become cycles of the accelerator."""
+    cache = arch.cache
+    dram = Dram.from_config(arch.dram)
+    device, geometry, t = dram.device, dram.spec.geometry, dram.spec.timing
+    scale = device.clock_ns * arch.clock_ghz
+    parts = max(1, cache.line_bytes // dram.access_bytes)
+    timing = BankTiming(
+        channels=geometry.channels,
+        banks=geometry.ranks * geometry.bank_groups * geometry.banks_per_group,
+        row_lines=max(1, geometry.columns // parts),
+        burst_cycles=t.burst * parts * scale,
+        read_cycles=t.cl * scale,
+        activate_cycles=t.t_rcd * scale,
+        precharge_cycles=t.t_rp * scale,
+        row_cycles=(t.t_ras + t.t_rp) * scale,
+        column_cycles=t.t_ccd_l * parts * scale,
+        four_activates_cycles=t.t_faw * scale,
+        refresh_share=t.t_rfc / t.t_refi if t.t_refi else 0.0,
+    )
+    shape = CacheShape(bytes=cache.bytes, ways=cache.ways, line_bytes=cache.line_bytes, policy=cache.policy)
+    return Machine(
+        engines=arch.engines,
+        cache=shape,
+        dram=timing,
+        queue_lines=arch.queue_lines,
+        max_outstanding=cache.mshr_entries or arch.max_outstanding,
+    )
+
+
+def stream_cycles_per_line(timing: BankTiming) -> float:
+    """Cycles of a line in a sequential stream over all channels, refresh included."""
+    return timing.burst_cycles / timing.channels / (1 - timing.refresh_share)
+
+
+def gemm_cycles(arch: Arch, num_rows: int, inner: int, num_cols: int) -> int:
+    """Cycles of an output-stationary product (num_rows x inner) (inner x num_cols) on all arrays.
+
+    The tiles of the result are shared among the arrays; a tile takes ``inner + rows + cols - 2`` cycles.
+    """
+    array = arch.systolic
+    tiles = -(-num_rows // array.rows) * -(-num_cols // array.cols)
+    return -(-tiles // array.count) * (inner + array.rows + array.cols - 2)
+
+
+@dataclass(slots=True, eq=False)
+class EnergyModel:
+    """Energy of DRAM, cache and arithmetic of a machine."""
+
+    arch: Arch
+    table: EnergyTable
+    dram: Dram
+
+    @classmethod
+    def of(cls, arch: Arch) -> "EnergyModel":
+        """Read the machine's table."""
+        table = EnergyTable.from_yaml("energy" if arch.energy == "default" else arch.energy)
+        return cls(arch, table, Dram.from_config(arch.dram))
+
+    def dram_pj(self, rounds: Sequence[Round], stream_lines: int, written_lines: int, cycles: int) -> float:
+        """Energy of the rounds and of a sequential stream beside them, in picojoules.
+
+        Parameters
+        ----------
+        rounds : sequence of Round
+            Of the aggregation.
+        stream_lines, written_lines : int
+            Lines of the combination, and how many of them are written.
+        cycles : int
+            Of the layer: standby and refresh are paid for all of it.
+        """
+        geometry = self.dram.spec.geometry
+        t = self.dram.spec.timing
+        parts = max(1, self.arch.cache.line_bytes // self.dram.access_bytes)
+        clocks = round(cycles / (self.dram.device.clock_ns * self.arch.clock_ghz))
+        moved = sum(r.dram_lines for r in rounds)
+        written = sum(r.partial_write_lines + r.output_lines for r in rounds)
+        counts = DramCounts(
+            reads=(moved - written + stream_lines - written_lines) * parts,
+            writes=(written + written_lines) * parts,
+            row_hits=0,
+            activates=sum(r.row_misses for r in rounds) + -(-stream_lines * parts // geometry.columns),
+            refreshes=geometry.channels * geometry.ranks * (clocks // t.t_refi if t.t_refi else 0),
+            cycles=clocks,
+        )
+        return dram_energy_pj(self.dram, counts, self.table).total_pj
+
+    def sram_pj(self, lines: int) -> float:
+        """Energy of reading or writing lines of the cache."""
+        return lines * self.table.sram_pj(self.arch.cache.bytes, self.arch.cache.line_bytes)
+
+    def mac_pj(self, macs: int) -> float:
+        """Energy of multiply-adds."""
+        return macs * self.table.mac_pj
