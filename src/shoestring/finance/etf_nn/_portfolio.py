@@ -186,9 +186,12 @@ def _prior(expected: Any) -> Any:
     class Given(moments.BaseMu):  # type: ignore[name-defined,misc]  # skfolio ships no types
         """Expected returns that do not come from past ones."""
 
+        def __init__(self, mu: Any) -> None:
+            self.mu = mu
+
         def fit(self, X: Any, y: Any = None, **_params: Any) -> "Given":
             del X, y
-            self.mu_ = np.asarray(expected)
+            self.mu_ = np.asarray(self.mu)
             return self
 
-    return prior.EmpiricalPrior(mu_estimator=Given(), covariance_estimator=covariance)
+    return prior.EmpiricalPrior(mu_estimator=Given(expected), covariance_estimator=covariance)
