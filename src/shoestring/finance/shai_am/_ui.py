@@ -22,6 +22,7 @@ from typing import Any
 from shoestring.core.errors import ConfigError
 from shoestring.core.optional import optional
 from shoestring.finance.shai_am._pipeline import REPORTS_URL
+from shoestring.finance.shai_am._platform import Platform
 from shoestring.finance.shai_am._services import Service, ServiceError
 from shoestring.finance.shai_am._sweep_dead_runs import LostRun, sweep_dead_runs
 from shoestring.finance.shai_am._workspace import Location, write_workspace
@@ -128,6 +129,7 @@ def serve_ui(root: Path, locations: Sequence[Location], config: UiConfig | None 
         reports_url = stack.enter_context(_reports_server(reports, config.reports_port))
         with dagster.DagsterInstance.from_config(str(home)) as instance:
             lost = sweep_dead_runs(instance)
+        Platform(root).close()  # settles the claims of dead processes in the ledger, likewise
         environment = _environment(home, reports_url)
         commands = {
             "webserver": ["-m", "dagster_webserver", "--host", HOST, "--port", str(port)],
