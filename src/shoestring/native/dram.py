@@ -220,9 +220,9 @@ class DramSpec:
         Notes
         -----
         About 0.15 us a command. The controller keeps rows open, and of the commands that are legal first it
-        takes accesses before others and older requests before younger. Reads go before writes until the writes fill
-        three quarters of their half of the queue, then writes until a quarter is left. Two requests to one
-        address keep their order, so that a read never sees what a younger write left.
+        takes accesses before others and older requests before younger. Reads go before writes until the
+        writes fill three quarters of their half of the queue, then writes until a quarter is left. Two
+        requests to one address keep their order, so that a read never sees what a younger write left.
         """
         self._check(accesses)
         _check_shape("writes", writes, accesses)

@@ -140,7 +140,7 @@ class Device(YamlModel):
             )
         if self.columns < self.burst_length:
             raise ConfigError(
-                f"columns={self.columns} is not allowed; a row holds at least burst_length={self.burst_length}"
+                f"columns={self.columns} is not allowed; a row holds burst_length={self.burst_length}"
             )
         return self
 

@@ -87,8 +87,8 @@ def command_energy_pj(device: Device) -> dict[str, float]:
     Notes
     -----
     mA * V * ns = pJ. ``activate = VDD (IDD0 tRC - IDD3N tRAS - IDD2N tRP)``,
-    ``read = VDD (IDD4R - IDD3N) BL/2``, ``write`` likewise, ``refresh = VDD (IDD5AB - IDD3N) tRFC``, each times
-    tCK and the chips of a rank.
+    ``read = VDD (IDD4R - IDD3N) BL/2``, ``write`` likewise, ``refresh = VDD (IDD5AB - IDD3N) tRFC``, each
+    times tCK and the chips of a rank.
     """
     t, i = device.timing_clk, device.current_ma
     scale = device.vdd_v * device.clock_ns * device.chips
