@@ -1,13 +1,11 @@
 """Sessions of exchanges: which days trade, when they close, and which of them a schedule means."""
 
-import functools
 import warnings
 
-import numpy as np
 import pandas as pd
 
-from shoestring.core.errors import ConfigError, DataError
-from shoestring.core.optional import optional
+from shoestring.core.errors import DataError
+from shoestring.finance._exchanges import load_exchange
 from shoestring.finance.schedule import Schedule
 
 __all__ = [
@@ -20,7 +18,6 @@ __all__ = [
     "usable_from",
 ]
 
-EARLIEST = pd.Timestamp("1970-01-01")
 ALERT_DAYS = 60
 """Warn when fewer calendar days than this are left of a calendar."""
 
@@ -53,7 +50,7 @@ def sessions(exchange: str, start: Date, end: Date) -> pd.DatetimeIndex:
     CalendarEndsWarning
         If `end` lies in the last 60 days that the calendar knows.
     """
-    days, _ = _calendar(exchange)
+    days, _ = load_exchange(exchange)
     first, last = pd.Timestamp(start), pd.Timestamp(end)
     if first > last:
         raise DataError(f"the range {start}..{end} is empty; give start before end")
@@ -74,12 +71,12 @@ def sessions(exchange: str, start: Date, end: Date) -> pd.DatetimeIndex:
 
 def days_left(exchange: str, date: Date) -> int:
     """Return how many calendar days after `date` the calendar of an exchange still knows."""
-    return int((_calendar(exchange)[0][-1] - pd.Timestamp(date)).days)
+    return int((load_exchange(exchange)[0][-1] - pd.Timestamp(date)).days)
 
 
 def closes(exchange: str, start: Date, end: Date) -> "pd.Series[pd.Timestamp]":
     """Return the closing times (UTC) of the sessions from `start` to `end`; early on half days."""
-    days, times = _calendar(exchange)
+    days, times = load_exchange(exchange)
     wanted = sessions(exchange, start, end)
     return pd.Series(times[days.searchsorted(wanted)], index=wanted, name="close")
 
@@ -132,7 +129,7 @@ def rebalance_dates(
     ['2026-01-06', '2026-02-04', '2026-03-04']
     """
     wanted = sessions(exchange, start, end)
-    days, _ = _calendar(exchange)
+    days, _ = load_exchange(exchange)
     before = (
         max(0, int(days.searchsorted(wanted[0])) - 80) if len(wanted) else 0
     )  # a quarter: knows its start
@@ -158,7 +155,7 @@ def usable_from(times: pd.DatetimeIndex, exchange: str) -> pd.DatetimeIndex:
     """
     if times.tz is None:
         raise DataError("the times carry no time zone; localise them, e.g. times.tz_localize('UTC')")
-    days, ends = _calendar(exchange)
+    days, ends = load_exchange(exchange)
     place = ends.searchsorted(times.tz_convert("UTC"), side="left")
     if len(times) and (times.min() < ends[0] or place.max() >= len(days)):
         raise DataError(
@@ -168,27 +165,7 @@ def usable_from(times: pd.DatetimeIndex, exchange: str) -> pd.DatetimeIndex:
     return days[place]
 
 
-@functools.lru_cache(maxsize=8)
-def _calendar(exchange: str) -> tuple[pd.DatetimeIndex, pd.DatetimeIndex]:
-    """Return sessions and their closes (UTC) of an exchange, as far as they are known."""
-    library = optional("exchange_calendars", "finance")
-    names = library.get_calendar_names(include_aliases=True)
-    if exchange not in names:
-        near = [n for n in names if n[:2].lower() == exchange[:2].lower()][:5]
-        raise ConfigError(
-            f"the exchange {exchange!r} is not known; give a code of exchange-calendars such as "
-            f"{', '.join(near or ['XNYS', 'XLON', 'XTKS'])}"
-        )
-    with warnings.catch_warnings():
-        # The package reads times in a way that newer versions of pandas announce to change.
-        warnings.filterwarnings("ignore", r"Series\.values returning", DeprecationWarning)
-        bound = library.get_calendar(exchange).bound_min()
-        calendar = library.get_calendar(exchange, start=EARLIEST if bound is None else max(bound, EARLIEST))
-    days = pd.DatetimeIndex(calendar.sessions.to_numpy().astype("datetime64[ns]"), name="date")
-    return days, pd.DatetimeIndex(np.asarray(calendar.closes.dt.tz_localize(None)), tz="UTC")
-
-
 def _opens(exchange: str) -> pd.Timestamp:
     """Return the first date that a calendar covers: the month of its first session."""
-    first = _calendar(exchange)[0][0]
+    first = load_exchange(exchange)[0][0]
     return pd.Timestamp(first.year, first.month, 1)

@@ -29,7 +29,8 @@ class WeakSignalsConfig:
     days: int = 2500
     """Trading days."""
     ic: float = 0.02
-    """Cross-sectional correlation of each component with the next day's return, averaged over all days."""
+    """Cross-sectional correlation of each component, given the others, with the next day's return, averaged
+    over all days."""
     active: float = 0.5
     """Share of the days on which a component works; while it does, its correlation is ic / active."""
     regime_days: float = 125.0

@@ -171,7 +171,7 @@ class KnownTable:
 
 def _dates(values: "pd.Series[pd.Timestamp]", name: str) -> "pd.Series[pd.Timestamp]":
     try:
-        dates = pd.to_datetime(values)
+        dates = pd.to_datetime(values, format="ISO8601")
     except (TypeError, ValueError) as e:
         raise DataError(f"{name} holds what is no date ({e}); give dates such as 2015-03-31") from e
     if dates.dt.tz is not None:

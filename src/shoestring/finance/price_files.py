@@ -189,7 +189,7 @@ def _indexed(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 def _as_dates(values: "pd.Series[str]", path: Path) -> "pd.Series[pd.Timestamp]":
     try:
-        return pd.to_datetime(values).astype("datetime64[ns]")
+        return pd.to_datetime(values, format="ISO8601").astype("datetime64[ns]")
     except (ValueError, TypeError) as e:
         raise DataError(f"{path}: the column date holds what is no date ({e}); write 2015-03-31") from e
 

@@ -3,12 +3,11 @@
 import datetime as dt
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from shoestring.core.errors import ConfigError
-from shoestring.core.optional import optional
+from shoestring.finance._exchanges import load_exchange
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,7 +162,7 @@ def _next_sessions(sessions: "pd.DatetimeIndex", calendar: str) -> "pd.DatetimeI
 
     if calendar == "weekday":
         return pd.DatetimeIndex(sessions + pd.offsets.BDay(1))
-    known = _calendar_sessions(calendar, int(sessions[0].year), int(sessions[-1].year))
+    known, _ = load_exchange(calendar)
     place = known.searchsorted(sessions, side="right")
     if place.max() >= len(known):
         raise ConfigError(
@@ -171,18 +170,3 @@ def _next_sessions(sessions: "pd.DatetimeIndex", calendar: str) -> "pd.DatetimeI
             f"{sessions[-1].date()}; update exchange-calendars or use calendar='weekday'"
         )
     return pd.DatetimeIndex(known[place])
-
-
-@lru_cache(maxsize=8)
-def _calendar_sessions(calendar: str, first: int, last: int) -> "pd.DatetimeIndex":
-    import pandas as pd
-
-    calendars = optional("exchange_calendars", "finance")
-    try:
-        known = calendars.get_calendar(calendar, start=f"{first}-01-01")
-    except Exception as e:
-        raise ConfigError(
-            f"calendar {calendar!r} with sessions from {first} to {last}: {e}. "
-            "Give an exchange-calendars code such as 'XNYS', or 'weekday'"
-        ) from e
-    return pd.DatetimeIndex(known.sessions)
