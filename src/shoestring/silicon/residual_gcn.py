@@ -18,6 +18,7 @@ from shoestring.core.errors import ConfigError, DataError
 from shoestring.core.optional import optional
 from shoestring.core.seeds import derive_seed
 from shoestring.silicon.patterns import Pattern
+from shoestring.silicon.reorder import Order, vertex_order
 from shoestring.silicon.topology import LabelledGraph, Topology
 
 if TYPE_CHECKING:
@@ -43,8 +44,10 @@ class TrainingConfig:
     lr: float = 0.003
     """Learning rate of Adam."""
     batch_nodes: int = 0
-    """0 trains on the whole graph; else each step sees the edges inside random runs of 128 consecutive ids
-    that make about this many vertices (ids should be local)."""
+    """0 trains on the whole graph; else each step sees the edges inside random runs of 128 vertices,
+    consecutive in `batch_order`, that make about this many."""
+    batch_order: Order = "given"
+    """Order of the vertices that the runs are cut from; neighbours should lie close."""
     seed: int = 0
     """Of weights and batches."""
 
@@ -125,11 +128,12 @@ def train_residual_gcn(
     optimizer = torch.optim.Adam(weights, lr=config.lr)
     rng = np.random.default_rng(derive_seed(config.seed, "batches"))
     whole = _operands(graph.topology, graph.x)
+    order = _batch_order(graph, config)
     losses = []
     for step in range(config.epochs):
         operands, train, y = whole, graph.train, graph.y
-        if config.batch_nodes and config.batch_nodes < graph.topology.num_nodes:
-            operands, train, y = _batch(graph, config.batch_nodes, rng)
+        if order is not None:
+            operands, train, y = _batch(graph, order, config.batch_nodes, rng)
         optimizer.zero_grad()
         logits = _forward(operands, weights, config.residual, lambda _pattern: None)
         mask = torch.from_numpy(train & (y >= 0))
@@ -222,15 +226,23 @@ def _to_torch(matrix: Any) -> "Tensor":
         )
 
 
+def _batch_order(graph: LabelledGraph, config: TrainingConfig) -> NDArray[np.int64] | None:
+    """Return the order to cut batches from; None trains on the whole graph."""
+    if not 0 < config.batch_nodes < graph.topology.num_nodes:
+        return None
+    order = vertex_order(graph.topology, config.batch_order)
+    return np.arange(graph.topology.num_nodes) if order is None else order
+
+
 def _batch(
-    graph: LabelledGraph, num: int, rng: np.random.Generator
+    graph: LabelledGraph, order: NDArray[np.int64], num: int, rng: np.random.Generator
 ) -> tuple[_Operands, NDArray[np.bool_], NDArray[np.int64]]:
-    """Cut the edges inside random runs of consecutive ids."""
+    """Cut the edges inside random runs of the order."""
     total = graph.topology.num_nodes
     pieces = -(-total // _PIECE)
     taken = np.zeros(pieces * _PIECE, dtype=np.bool_).reshape(pieces, _PIECE)
     taken[rng.permutation(pieces)[: max(1, num // _PIECE)]] = True
-    ids = np.flatnonzero(taken.reshape(-1)[:total])
+    ids = np.sort(order[taken.reshape(-1)[:total]])
     inside = graph.topology.to_scipy()[ids][:, ids].tocsr()
     topology = Topology(
         inside.indptr.astype(np.int64), inside.indices.astype(np.int32), inside.data.astype(np.float32)

@@ -17,6 +17,7 @@ from shoestring.silicon.arch import Arch
 from shoestring.silicon.beicsr import element_bytes
 from shoestring.silicon.formats import FormatName, SliceFootprint, footprints
 from shoestring.silicon.patterns import Pattern
+from shoestring.silicon.reorder import Order, vertex_order
 from shoestring.silicon.sgcn._machine import machine_of
 from shoestring.silicon.sgcn.config import Config
 from shoestring.silicon.sgcn.functional import (
@@ -24,7 +25,6 @@ from shoestring.silicon.sgcn.functional import (
     most_read,
     strip_of,
     tile_bounds,
-    vertex_order,
 )
 from shoestring.silicon.topology import Topology
 from shoestring.silicon.workload import Workload
@@ -97,7 +97,7 @@ class Bench:
             self._dense[width] = Pattern.dense(self.workload.topology.num_nodes, width)
         return self._dense[width]
 
-    def numbered(self, order: str) -> _Numbered:
+    def numbered(self, order: Order) -> _Numbered:
         """Return the topology under a numbering."""
         if order not in self._numbered:
             given = self.workload.topology

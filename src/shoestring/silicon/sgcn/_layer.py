@@ -11,8 +11,9 @@ from shoestring.silicon.arch import Arch
 from shoestring.silicon.beicsr import element_bytes
 from shoestring.silicon.patterns import Pattern
 from shoestring.silicon.sgcn._bench import Bench, Slice
-from shoestring.silicon.sgcn._machine import EnergyModel, gemm_cycles, stream_cycles_per_line
+from shoestring.silicon.sgcn._machine import EnergyModel, stream_cycles_per_line
 from shoestring.silicon.sgcn.config import Config
+from shoestring.silicon.systolic import Gemm, combination_cycles
 from shoestring.silicon.workload import LayerShape
 
 __all__ = ["LayerReport", "simulate_layer"]
@@ -174,15 +175,14 @@ def _report(
         for name in ("feature", "topology", "partial_write", "partial_read", "output")
     }
     agg_cycles = sum(r.cycles for r in rounds)
-    comb_cycles = gemm_cycles(arch, bench.workload.topology.num_nodes, shape.width_in, shape.width_out)
+    product = Gemm(m=bench.workload.topology.num_nodes, n=shape.width_out, k=shape.width_in)
+    comb_cycles = combination_cycles(product, arch.systolic)
     dram_cycles = sum(r.dram_busy_cycles for r in rounds) + round(
         comb_lines * stream_cycles_per_line(bench.machine.dram)
     )
     cycles = max(agg_cycles, comb_cycles, dram_cycles) + _fill(arch, shape)
     accesses = sum(r.accesses for r in rounds)
-    macs = bench.workload.topology.num_nodes * shape.width_in * shape.width_out + _aggregation_macs(
-        bench, slices, config, combination_first
-    )
+    macs = product.macs + _aggregation_macs(bench, slices, config, combination_first)
     return LayerReport(
         layer=number,
         first="combination" if combination_first else "aggregation",

@@ -9,7 +9,7 @@ from shoestring.silicon.arch import Arch
 from shoestring.silicon.dram import Dram
 from shoestring.silicon.energy import EnergyTable, dram_energy_pj
 
-__all__ = ["EnergyModel", "gemm_cycles", "machine_of", "stream_cycles_per_line"]
+__all__ = ["EnergyModel", "machine_of", "stream_cycles_per_line"]
 
 
 def machine_of(arch: Arch) -> Machine:
@@ -45,16 +45,6 @@ def machine_of(arch: Arch) -> Machine:
 def stream_cycles_per_line(timing: BankTiming) -> float:
     """Cycles of a line in a sequential stream over all channels, refresh included."""
     return timing.burst_cycles / timing.channels / (1 - timing.refresh_share)
-
-
-def gemm_cycles(arch: Arch, num_rows: int, inner: int, num_cols: int) -> int:
-    """Cycles of an output-stationary product (num_rows x inner) (inner x num_cols) on all arrays.
-
-    The tiles of the result are shared among the arrays; a tile takes ``inner + rows + cols - 2`` cycles.
-    """
-    array = arch.systolic
-    tiles = -(-num_rows // array.rows) * -(-num_cols // array.cols)
-    return -(-tiles // array.count) * (inner + array.rows + array.cols - 2)
 
 
 @dataclass(slots=True, eq=False)

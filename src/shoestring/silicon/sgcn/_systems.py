@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from shoestring.core.errors import ConfigError
-from shoestring.silicon.sgcn.config import Config, Grid, Order
+from shoestring.silicon.reorder import Order
+from shoestring.silicon.sgcn.config import Config, Grid
 
 __all__ = ["EXISTING", "SYSTEMS", "System", "find_system"]
 
@@ -58,10 +59,10 @@ SYSTEMS: Mapping[str, System] = {
         ),
         System(
             name="igcn",
-            title="I-GCN-like: dense, vertices reordered (BFS or RCM)",
+            title="I-GCN-like: dense, vertices reordered (best of three)",
             config=_DENSE,
             sliced=True,
-            orders=("bfs", "rcm"),
+            orders=("bfs", "rcm", "community"),
         ),
         System(
             name="awb",

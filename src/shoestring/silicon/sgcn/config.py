@@ -6,10 +6,9 @@ from typing import Literal, get_args
 from shoestring.core.errors import ConfigError
 from shoestring.silicon.beicsr import Element, element_bytes
 from shoestring.silicon.formats import FormatName, format_names
+from shoestring.silicon.reorder import Order
 
-__all__ = ["Config", "Grid", "Order"]
-
-Order = Literal["given", "bfs", "rcm"]
+__all__ = ["Config", "Grid"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +35,7 @@ class Config:
     element: Element = "float32"
     """Type of the features; partial sums are float32."""
     order: Order = "given"
-    """Vertex numbers: as given, breadth-first, or reverse Cuthill-McKee (reordering baselines)."""
+    """Vertex numbers: as given, breadth-first, reverse Cuthill-McKee, by community (reordering baselines)."""
     pinned_share: float = 0.0
     """Share of the cache that holds the records of the most-read vertices for good (degree-aware cache)."""
     block: int = 4
