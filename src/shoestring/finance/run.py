@@ -35,7 +35,17 @@ from shoestring.finance.strategy import (
 )
 from shoestring.finance.walk_forward import Fold, folds
 
-__all__ = ["Decisions", "Digests", "Task", "decide", "decisions", "run_strategy", "strategy_code"]
+__all__ = [
+    "Decisions",
+    "Digests",
+    "Observed",
+    "Task",
+    "decide",
+    "decisions",
+    "observe",
+    "run_strategy",
+    "strategy_code",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -213,6 +223,35 @@ def decisions(  # noqa: PLR0913  # the words of one run
     return run.weights_of(dates, show_progress)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Observed:
+    """Everything that a strategy made on the way to its weights, for checks."""
+
+    weights: pd.DataFrame
+    features: Mapping[str, pd.DataFrame]
+    states: Mapping[pd.Timestamp, State | None]
+    """What `fit` gave, by its date."""
+
+
+def observe(
+    strategy: Strategy,
+    panel: PricePanel,
+    dates: pd.DatetimeIndex,
+    known: Mapping[str, KnownTable],
+    seed: int,
+) -> Observed:
+    """Run a strategy on some of its dates, with features over the whole panel, and keep nothing.
+
+    The same path as `decisions`; `dates` are due dates, the whole path up to the last one where the
+    strategy uses its previous weights.
+    """
+    due = strategy.info.schedule.due(panel.dates)
+    run = _Run(strategy, Sources(panel=panel, known=known), seed, None, None, "", panel.dates, due)
+    made = run.weights_of(dates, False)
+    states = {date: state for date, (state, _) in run.log.states.items()}
+    return Observed(weights=made.weights, features=run.sources.features, states=states)
+
+
 def strategy_code(strategy: Strategy, stage: str = "weights") -> tuple[str, Any]:
     """Return the digest of the code, and the parameters, that decide a stage of a strategy.
 
@@ -350,7 +389,7 @@ class _Run:
             raise DataError(
                 f"{who} has the column {sorted(map(str, unknown))[0]!r}, which is no asset of the panel"
             )
-        made = frame.astype(np.float64)
+        made = frame.astype(np.float64).reindex(columns=list(self.panel.assets))
         made.columns = pd.Index(made.columns, dtype=object)
         made.index = self.sessions
         return made
@@ -407,9 +446,9 @@ class _Run:
 
     def _weight_table(self, rows: "Mapping[pd.Timestamp, pd.Series[float]]") -> pd.DataFrame:
         columns = pd.Index(self.panel.assets, dtype=object)
-        values = np.array([r.to_numpy() for r in rows.values()], dtype=np.float64).reshape(len(rows), -1)
+        values = np.array([r.to_numpy() for r in rows.values()], dtype=np.float64)
         index = pd.DatetimeIndex(list(rows), name="date").astype("datetime64[ns]")
-        return pd.DataFrame(values if len(rows) else None, index=index, columns=columns, dtype=np.float64)
+        return pd.DataFrame(values.reshape(len(rows), len(columns)), index=index, columns=columns)
 
     def _state(self, date: pd.Timestamp | None) -> tuple[State | None, str]:
         """Return what `fit` gave at a date and its ref; in memory it takes the same way through bytes."""

@@ -1,5 +1,6 @@
 """What a strategy sees at a date: prices, features and point-in-time tables, all cut there."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -81,9 +82,8 @@ class DataView:
         """Assets of the universe that have a price at `as_of`."""
         if self._assets is None:
             last = _SOURCES[self].panel.window(self.as_of, 1)
-            listed = {
-                a for a, price in zip(last.columns, last.to_numpy()[-1], strict=True) if price == price
-            }  # not NaN
+            prices = zip(last.columns, last.to_numpy()[-1].tolist(), strict=True)
+            listed = {asset for asset, price in prices if not math.isnan(price)}
             self._assets = tuple(a for a in self.universe if a in listed)
         return self._assets
 
