@@ -67,9 +67,9 @@ class CacheShape:
 class BankTiming:
     """The analytic DRAM model: channels, banks and row buffers as servers that a line passes through.
 
-    A line occupies its channel's bus for ``burst_cycles`` and its bank for ``column_cycles``. If its row is not
-    open, the bank first opens it: ``row_cycles`` after it opened the last one at the earliest, and as one of
-    four every ``four_activates_cycles`` in its rank. The slowest of bus, bank and rank decides, plus the
+    A line occupies its channel's bus for ``burst_cycles`` and its bank for ``column_cycles``. If its row is
+    not open, the bank first opens it: ``row_cycles`` after it opened the last one at the earliest, and as one
+    of four every ``four_activates_cycles`` in its rank. The slowest of bus, bank and rank decides, plus the
     latency of the read. Each works its lines off in the order of their requests without waiting for the
     others, which is what a controller with a deep queue comes close to. A row counts as open if it is the one
     that its bank opened last, or if it was opened within the last ``window`` lines of its channel: a
@@ -113,8 +113,8 @@ class BankTiming:
                 raise ConfigError(f"dram.{name}={getattr(self, name)} must be a power of two")
         if sorted(self.mapping.split("-")) != sorted(_FIELDS):
             raise ConfigError(
-                f"dram.mapping={self.mapping!r} must hold each of {', '.join(_FIELDS)} once, from high to low, "
-                "such as ro-ba-co-ra-bg-ch"
+                f"dram.mapping={self.mapping!r} must hold each of {', '.join(_FIELDS)} once, from high to "
+                "low, such as ro-ba-co-ra-bg-ch"
             )
         for name in _TIMES:
             value = getattr(self, name)
@@ -322,7 +322,7 @@ class Aggregation:
         """Edges, duplicates and self-loops included."""
         return len(self.indices)
 
-    def run(  # noqa: PLR0913  # what moves, where, when and on what
+    def run(
         self,
         records: Records,
         schedule: Schedule,
@@ -385,7 +385,9 @@ class Aggregation:
         if pinned is not None and len(pinned):
             low, high = int(pinned.min()), int(pinned.max())
             if low < 0 or high >= self.num_sources:
-                raise DataError(f"pinned vertices lie in {low} .. {high}; allowed are 0 .. {self.num_sources - 1}")
+                raise DataError(
+                    f"pinned vertices lie in {low} .. {high}; allowed are 0 .. {self.num_sources - 1}"
+                )
         options = _options(records, machine)
         options.strip = min(schedule.strip, max(1, self.num_vertices))
         options.output_lines, options.partial_lines = output_lines, partial_lines
@@ -416,7 +418,9 @@ class Aggregation:
                 if not 0 <= value < 65536:
                     raise ConfigError(f"records.{name}={value} is outside 0 .. 65535")
             elif value.shape != (self.num_sources,):
-                raise DataError(f"records.{name} has shape {value.shape}; give one for each of {self.num_sources}")
+                raise DataError(
+                    f"records.{name} has shape {value.shape}; give one for each of {self.num_sources}"
+                )
         most = records.lines if isinstance(records.lines, int) else int(records.lines.max(initial=0))
         if (records.region_lines is None) == (records.offsets is None):
             raise ConfigError("records lie in place (region_lines) or packed (offsets); give one of them")
@@ -500,8 +504,10 @@ def _check_graph(indptr: NDArray[np.int64], indices: NDArray[np.int32], num_sour
         raise DataError(f"indptr must rise from 0 to the number of edges, {len(indices)}")
     if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < num_sources:
         raise DataError(
-            f"indices lie in {indices.min()} .. {indices.max()}; allowed are 0 .. {num_sources - 1}, the sources"
+            f"indices lie in {indices.min()} .. {indices.max()}; allowed are 0 .. {num_sources - 1}, sources"
         )
     falls = np.flatnonzero(indices[1:] < indices[:-1]) + 1  # where a row begins, at best
     if len(falls) and not bool(np.isin(falls, indptr).all()):
-        raise DataError("the sources of a vertex must rise; sort the rows, as scipy's csr.sort_indices() does")
+        raise DataError(
+            "the sources of a vertex must rise; sort the rows, as scipy's csr.sort_indices() does"
+        )
