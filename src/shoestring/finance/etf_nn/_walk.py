@@ -34,8 +34,10 @@ __all__ = [
     "backtest",
     "etf_features",
     "etf_rank_ic",
+    "fitted_at",
     "rebalance_schedule",
     "refit_schedule",
+    "tradeable",
     "walk_forward",
 ]
 
@@ -137,7 +139,7 @@ def backtest(  # noqa: PLR0913  # the words of one experiment
         shrink_names=portfolio.shrink_names,
         baskets=baskets,
     )
-    etf = _tradeable(etf, seen)
+    etf = tradeable(etf, seen)
     costs = Costs(commission_bps=cost_bps)
     weights = allocate_all(portfolio, etf, baskets, seen)
     everyone = allocate_all(replace(portfolio, top=len(files.etfs), weighting="equal"), etf, baskets, seen)
@@ -185,7 +187,7 @@ def walk_forward(
     for i, date in enumerate(progress(list(refits), "refits")):
         due = when[place == i]
         if len(due):
-            fitted = _fitted(model, learnt, prices, date, folder)
+            fitted = fitted_at(model, learnt, prices, date, folder)
             rows.append(fitted.predict_panel(panel.take(due)))
     return pd.concat(rows)
 
@@ -272,7 +274,7 @@ def etf_rank_ic(
     return rank_ic(score[names], pd.DataFrame(log, index=score.index, columns=names))
 
 
-def _tradeable(etf: pd.DataFrame, prices: PricePanel) -> pd.DataFrame:
+def tradeable(etf: pd.DataFrame, prices: PricePanel) -> pd.DataFrame:
     """Mark ETFs without a price on the date as not eligible."""
     dates = etf.index.get_level_values("date")
     row = prices.dates.get_indexer(dates)
@@ -285,10 +287,14 @@ def _tradeable(etf: pd.DataFrame, prices: PricePanel) -> pd.DataFrame:
     )
 
 
-def _fitted(
+def fitted_at(
     model: StatementModel, panel: FeaturePanel, prices: PricePanel, date: pd.Timestamp, folder: Any
 ) -> StatementModel:
-    """Fit a copy of the model, or find the one that an earlier run fitted on the same data."""
+    """Fit a copy of the model on what was known at `date`, or find the one that an earlier run fitted.
+
+    `folder` (None: keep nothing) holds networks under a hash of everything that decides them; a damaged file
+    is made again.
+    """
     fresh: StatementModel = clone(model)
     if folder is None or not isinstance(fresh, StatementNet):
         return fresh.fit_panel(panel, prices, date)
