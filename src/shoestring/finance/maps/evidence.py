@@ -21,7 +21,7 @@ __all__ = ["TUNED", "TUNED_OVER_LAM", "TUNED_OVER_LR", "study"]
 
 MEASURE = "shoestring.finance.maps._measure:measure_arm"
 SYNTHETIC, US20, US385 = "weak-signals", "us20", "us385"
-TUNED_OVER_LR = (1e-4, 3e-4, 1e-3)
+TUNED_OVER_LR = (3e-4, 1e-3, 3e-3)
 TUNED_OVER_LAM = (0.005, 0.05, 0.5)
 LEARNERS = ("dqn", "maps8", "independent8", "mlp", "bagged8")
 """The methods that learn; each has its learning rate chosen on the validation dates."""
@@ -57,8 +57,9 @@ GAINS = tuple(
     for end, word in (("", ""), ("_low", ", 2.5 %"), ("_high", ", 97.5 %"))
 )
 NO_COMMON_RISK = (
-    "Weights are renormalised to a gross sum of 1, and companies of this market share no risk but the market's, "
-    "which neutral weights do not hold; what is left is noise of single companies, the same for any agents."
+    "Weights are renormalised to a gross sum of 1, and companies of this market share no risk but the "
+    "market's, which neutral weights do not hold; what is left is noise of single companies, the same for "
+    "any agents."
 )
 ONE_SIGNAL = (
     "Decorrelated agents cannot all follow the one best forecast: with n uncorrelated confidences each keeps "
@@ -169,8 +170,8 @@ def _tuned(market: str, training: Mapping[str, Any]) -> dict[str, Any]:
 SHARES = {"train": [0.0, 0.5], "valid": [0.5, 0.7], "test": [0.7, 1.0]}
 SYNTHETIC_TRAINING: Mapping[str, Any] = {"updates": 1200, "check_every": 100, "patience": 5}
 SYNTHETIC_BUDGET = (
-    "at most 1,200 updates of 2,048 states, stopped by the validation Sharpe ratio; each method's learning rate "
-    "chosen on the validation dates of another seed over the same three values (workload {}-tuning)"
+    "at most 1,200 updates of 2,048 states, stopped by the validation Sharpe ratio; each method's learning "
+    "rate chosen on the validation dates of another seed over the same three values (workload {}-tuning)"
 )
 SMALLER_MARKET = (
     ScaledDown(
@@ -201,7 +202,7 @@ def _synthetic() -> Workload:
         arms.append(_arm(f"maps8-{name}", f"MAPS, 8 agents, lambda .5, {words}", "ablation", options))
     return Workload(
         name=SYNTHETIC,
-        title="weak, regime-switching signals in 300 companies (section 7 of our plan), test 750 days",
+        title="weak, regime-switching signals in 300 companies, test 750 days",
         data="synthetic",
         run=MEASURE,
         arms=tuple(arms),
@@ -297,7 +298,7 @@ def _real_arms(market: str, training: Mapping[str, Any], learners: Sequence[str]
 def _us20() -> Workload:
     return Workload(
         name=US20,
-        title="20 US stocks (skfolio; large companies of 2022, so survivors), test 2007-2018, daily rebalancing",
+        title="20 US stocks of skfolio (large companies of 2022, so survivors), test 2007-2018, every close",
         data="real",
         run=MEASURE,
         arms=_real_arms(US20, US20_TRAINING, LEARNERS),
@@ -323,7 +324,7 @@ def _us20() -> Workload:
 def _us385() -> Workload:
     return Workload(
         name=US385,
-        title="385 US stocks, all of them alive in 2024 (survivorship bias), test 2007-2018, daily rebalancing",
+        title="385 US stocks, all alive in 2024 (survivorship bias), test 2007-2018, every close",
         data="real",
         run=MEASURE,
         arms=_real_arms(US385, SYNTHETIC_TRAINING, ("dqn", "maps8", "mlp")),
@@ -347,7 +348,7 @@ def _us385() -> Workload:
 
 
 def _tuning(market: str, learners: Sequence[str]) -> Workload:
-    """Every learner at every learning rate, MAPS at every lambda too, on the validation dates of another seed."""
+    """Every learner at every learning rate, MAPS at every lambda too, on the validation dates."""
     source = {SYNTHETIC: _synthetic, US20: _us20, US385: _us385}[market]()
     training = US20_TRAINING if market == US20 else SYNTHETIC_TRAINING
     arms = []
@@ -492,8 +493,8 @@ def _ensemble_claims() -> tuple[Claim, ...]:
         ),
         _compare(
             "risk-before",
-            "The mean of eight agents' portfolios, before it is renormalised, has a lower volatility than one "
-            "agent's.",
+            "The mean of eight agents' portfolios, before it is renormalised, has a lower volatility than "
+            "one agent's.",
             SYNTHETIC,
             "average_volatility",
             "maps8",

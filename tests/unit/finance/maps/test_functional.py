@@ -80,7 +80,7 @@ def test_the_local_loss_is_the_mean_square_of_the_chosen_action_only() -> None:
 def test_the_target_of_the_local_loss_is_a_constant() -> None:
     target = some(2, 6).requires_grad_()
     q = some(2, 3, 6, seed=1).requires_grad_()
-    local_loss(q, torch.zeros(2, 6, dtype=torch.int64), target).sum().backward()
+    torch.autograd.backward(local_loss(q, torch.zeros(2, 6, dtype=torch.int64), target).sum())
     assert target.grad is None
     assert q.grad is not None
     assert q.grad[:, 1:].abs().max() == 0
@@ -113,7 +113,7 @@ def test_an_unknown_form_is_refused() -> None:
 
 def gradient(value: Tensor, form: str, detach: bool) -> Tensor:
     leaf = value.clone().requires_grad_()
-    diversity_loss(leaf, form, detach=detach).sum().backward()  # type: ignore[arg-type]  # of the table
+    torch.autograd.backward(diversity_loss(leaf, form, detach=detach).sum())  # type: ignore[arg-type]  # of the table
     assert leaf.grad is not None
     return leaf.grad
 
@@ -127,7 +127,7 @@ def test_without_detaching_the_gradient_is_twice_as_large(form: str) -> None:
 def test_with_detaching_an_agent_is_moved_by_its_own_loss_only() -> None:
     value = some(3, 30)
     leaf = value.clone().requires_grad_()
-    diversity_loss(leaf, "corr")[0].backward()
+    torch.autograd.backward(diversity_loss(leaf, "corr")[0])
     assert leaf.grad is not None
     assert leaf.grad[0].abs().max() > 0
     assert leaf.grad[1:].abs().max() == 0
@@ -151,7 +151,7 @@ def test_a_dead_agent_has_no_correlation_no_gradient_and_no_nan() -> None:
     value[1] = 0.25
     leaf = value.clone().requires_grad_()
     loss = diversity_loss(leaf)
-    loss.sum().backward()
+    torch.autograd.backward(loss.sum())
     assert leaf.grad is not None
     assert loss[1] == 0
     assert torch.isfinite(leaf.grad).all()
@@ -162,7 +162,7 @@ def test_a_dead_agent_has_no_correlation_no_gradient_and_no_nan() -> None:
 def test_all_agents_dead_give_zero() -> None:
     leaf = torch.full((4, 10), 0.1).requires_grad_()
     loss = diversity_loss(leaf).sum()
-    loss.backward()
+    torch.autograd.backward(loss)
     assert float(loss.detach()) == 0
     assert leaf.grad is not None
     assert leaf.grad.abs().max() == 0
