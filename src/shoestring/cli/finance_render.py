@@ -1,7 +1,7 @@
 """``shoestring finance render``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -42,11 +42,18 @@ def render(  # noqa: PLR0913, PLR0917  # one parameter a flag
     info = load_strategy(strategy, tuple(set_ or ())).info
     config = KubernetesConfig(image=image, claim=claim, namespace=namespace, version=kubernetes)
     common = ["--workspace", config.mount, *_options(data, set_ or ())]
-    about: tuple[Any, ...] = (info.name, info.version)
     manifests = [
-        render_job(*about, ["finance", "backtest", strategy, *common], info.resources, config, retries=2),
+        render_job(
+            info.name,
+            info.version,
+            ["finance", "backtest", strategy, *common],
+            info.resources,
+            config,
+            retries=2,
+        ),
         render_cron_job(
-            *about,
+            info.name,
+            info.version,
             ["finance", "live", strategy, "--date", "due", *common],
             info.resources,
             config,

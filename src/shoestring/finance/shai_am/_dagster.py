@@ -190,7 +190,7 @@ def _schedule(dg: Any, pipeline: Pipeline, job: Any, dates: Any) -> Any:
         if not due:
             return dg.SkipReason(why)
         context.instance.add_dynamic_partitions(dates.name, due)
-        return [dg.RunRequest(partition_key=date) for date in due]
+        return [dg.RunRequest(run_key=date, partition_key=date) for date in due]
 
     return dg.schedule(
         name=f"{pipeline.info.name}_schedule",

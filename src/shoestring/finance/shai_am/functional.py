@@ -170,10 +170,9 @@ def read_orders(content: bytes) -> "pd.Series[float]":
         If it is none, or is not whole.
     """
     try:
-        frame = pd.read_csv(
-            io.BytesIO(content), float_precision="round_trip", dtype={"asset": str}, na_filter=False
-        )
-        series = frame.set_index("asset")["target_weight"].astype(float)
+        frame = pd.read_csv(io.BytesIO(content), dtype=str, na_filter=False)
+        # By Python's own parser: pandas' fast one may miss the last bit.
+        series = frame.set_index("asset")["target_weight"].map(float).astype(float)
     except (ValueError, KeyError) as e:
         raise DataError(f"this is no order file: {e}; give one that shoestring finance live wrote") from e
     if len(series) == 0 or series.index[-1] != "CASH":
