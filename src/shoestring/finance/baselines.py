@@ -7,6 +7,7 @@ no asset has the history that is needed. The strategies call them on the window 
 from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from shoestring.core.errors import ConfigError
@@ -229,7 +230,10 @@ def _over_complete(
     prices: pd.DataFrame, weigh: "Callable[[pd.DataFrame], pd.Series[float]]"
 ) -> "pd.Series[float]":
     """Weigh the assets that have every price of the window and moved in it; the others get 0."""
-    returns = prices.loc[:, prices.notna().all()].pct_change(fill_method=None).iloc[1:]
+    complete = prices.loc[:, prices.notna().all()]
+    # One layout in memory, whatever it was cut from: a solver turns another order of sums into other digits.
+    values = np.ascontiguousarray(complete.to_numpy())
+    returns = pd.DataFrame(values[1:] / values[:-1] - 1.0, complete.index[1:], complete.columns)
     moving = returns.loc[:, returns.std() > 0]
     if moving.shape[1] == 0:
         return pd.Series(0.0, index=prices.columns)

@@ -221,7 +221,7 @@ def _checked_assets(close: pd.DataFrame) -> pd.Index:
     if len(set(names)) != len(names):
         twice = next(n for i, n in enumerate(names) if n in names[:i])
         raise DataError(f"the asset {twice!r} is there twice; give every column a name of its own")
-    return pd.Index(names, dtype=object)
+    return pd.Index(names)
 
 
 def _checked_values(
