@@ -4,42 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shoestring.native.dram import DramCounts
-from shoestring.native.sim import BankTiming, CacheShape, Machine, Round
+from shoestring.native.sim import BankTiming, Round
+from shoestring.silicon.aggregation import machine_of
 from shoestring.silicon.arch import Arch
 from shoestring.silicon.dram import Dram
 from shoestring.silicon.energy import EnergyTable, dram_energy_pj
 
 __all__ = ["EnergyModel", "machine_of", "stream_cycles_per_line"]
-
-
-def machine_of(arch: Arch) -> Machine:
-    """Translate cache, engines and DRAM; times become cycles of the accelerator."""
-    cache = arch.cache
-    dram = Dram.from_config(arch.dram)
-    device, geometry, t = dram.device, dram.spec.geometry, dram.spec.timing
-    scale = device.clock_ns * arch.clock_ghz
-    parts = max(1, cache.line_bytes // dram.access_bytes)
-    timing = BankTiming(
-        channels=geometry.channels,
-        banks=geometry.ranks * geometry.bank_groups * geometry.banks_per_group,
-        row_lines=max(1, geometry.columns // parts),
-        burst_cycles=t.burst * parts * scale,
-        read_cycles=t.cl * scale,
-        activate_cycles=t.t_rcd * scale,
-        precharge_cycles=t.t_rp * scale,
-        row_cycles=(t.t_ras + t.t_rp) * scale,
-        column_cycles=t.t_ccd_l * parts * scale,
-        four_activates_cycles=t.t_faw * scale,
-        refresh_share=t.t_rfc / t.t_refi if t.t_refi else 0.0,
-    )
-    shape = CacheShape(bytes=cache.bytes, ways=cache.ways, line_bytes=cache.line_bytes, policy=cache.policy)
-    return Machine(
-        engines=arch.engines,
-        cache=shape,
-        dram=timing,
-        queue_lines=arch.queue_lines,
-        max_outstanding=cache.mshr_entries or arch.max_outstanding,
-    )
 
 
 def stream_cycles_per_line(timing: BankTiming) -> float:
