@@ -135,8 +135,7 @@ class Platform:
         Run
         """
         made = self._config(config, start, end)
-        panel, about = self._panel(data)
-        tables = dict(known or {})
+        panel, about, tables = self.market(data, known)
         if environment or executor != "inproc":
             return self._elsewhere(strategy, (panel, about, tables), made, executor, environment)
         loaded = _loaded(strategy)
@@ -189,8 +188,7 @@ class Platform:
             In the order of the combinations, the last parameter fastest.
         """
         made = config or RunConfig()
-        panel, about = self._panel(data)
-        tables = dict(known or {})
+        panel, about, tables = self.market(data, known)
         references = [_variant(strategy, values) for values in _combinations(sweep.grid)]
         strategies = [reference.load() for reference in references]
         digests = self.digests(panel, tables)
@@ -248,7 +246,7 @@ class Platform:
         """
         loaded = _loaded(strategy)
         info = loaded.info
-        panel, about = self._panel(data)
+        panel, about, tables = self.market(data, known)
         self.metadata.freeze(info.name, info.version, describe(loaded)["code"])
         claim = self.ledger.claim(info.name, info.version, date)
         if claim is None:
@@ -257,7 +255,7 @@ class Platform:
         run_id = _new_id()
         self.metadata.begin(run_id, info.name, info.version, "live", document)
         try:
-            made = decide(loaded, panel, date, start=start, known=known, seed=seed, store=self.store)
+            made = decide(loaded, panel, date, start=start, known=tables, seed=seed, store=self.store)
             content = orders_csv(made.weights.iloc[0])
             path = self.ledger.write_orders(claim, content)
         except BaseException as e:
@@ -270,6 +268,12 @@ class Platform:
             run_id, key=digest_json(document), artifacts=artifacts, metrics={}, tasks=made.tasks
         )
         return _live_run(info.name, info.version, claim.date, path, again=False)
+
+    def last_due(self, strategy: Strategy, data: Data = DEFAULT_MARKET) -> str | None:
+        """Return the last session of the data if the strategy is due on it, else None."""
+        panel, _, _ = self.market(data)
+        last = panel.dates[-1]
+        return str(last.date()) if strategy.info.schedule.is_due(panel.dates, last) else None
 
     def run(self, run_id: str) -> Run:
         """Return a run by its id or the beginning of it."""
@@ -301,12 +305,21 @@ class Platform:
 
     def data_hash(self, data: Data, known: Mapping[str, KnownTable] | None = None) -> str:
         """Return the digest of all rows of the data, for checks and promotion."""
-        panel, _ = self._panel(data)
-        return digest_json(self.digests(panel, dict(known or {})).at(panel.dates[-1]))
+        panel, _, tables = self.market(data, known)
+        return digest_json(self.digests(panel, tables).at(panel.dates[-1]))
 
-    def market(self, data: Data) -> tuple[PricePanel, dict[str, Any]]:
-        """Return the panel of `data` and what is recorded about it."""
-        return self._panel(data)
+    def market(
+        self, data: Data, known: Mapping[str, KnownTable] | None = None
+    ) -> tuple[PricePanel, dict[str, Any], dict[str, KnownTable]]:
+        """Return the panel of `data`, what is recorded about it, and its point-in-time tables."""
+        if isinstance(data, str | Path):
+            if str(data) not in self._data:
+                self._data[str(data)] = load_market(data)
+            data = self._data[str(data)]
+        if isinstance(data, Market):
+            about = {"name": data.name, "kind": data.about.kind, "about": data.about.lines()}
+            return data.panel, about, {**getattr(data, "known", {}), **(known or {})}
+        return as_panel(data), {"name": "prices given", "kind": "unknown", "about": []}, dict(known or {})
 
     def _elsewhere(
         self,
@@ -380,15 +393,6 @@ class Platform:
     def _config(self, config: RunConfig | None, start: str, end: str) -> RunConfig:
         made = config or RunConfig()
         return replace(made, start=start or made.start, end=end or made.end)
-
-    def _panel(self, data: Data) -> tuple[PricePanel, dict[str, Any]]:
-        if isinstance(data, str | Path):
-            if str(data) not in self._data:
-                self._data[str(data)] = load_market(data)
-            data = self._data[str(data)]
-        if isinstance(data, Market):
-            return data.panel, {"name": data.name, "kind": data.about.kind, "about": data.about.lines()}
-        return as_panel(data), {"name": "prices given", "kind": "unknown", "about": []}
 
 
 def _loaded(strategy: Strategy | str | Reference) -> Strategy:
