@@ -74,24 +74,23 @@ def _read_folder(folder: Path) -> dict[str, pd.DataFrame]:
     if not files:
         raise DataError(f"{folder} has no .csv, .csv.gz or .parquet file; give a folder of price files")
     names = [_same_name(_stem(f)) for f in files]
-    fields = {}
     if all(n in FIELDS for n in names):
-        for name, file in zip(names, files, strict=True):
-            fields[name] = _indexed(_read_table(file), file)
-    else:
-        tables = {_stem(f): _indexed(_read_table(f), f).rename(columns=_same_name) for f in files}
-        for name, table in tables.items():
-            strange = [c for c in table.columns if c not in FIELDS]
-            if strange:
-                raise DataError(
-                    f"{folder} has several files, and {name} has the column {strange[0]!r}; such a folder "
-                    f"holds one file an asset with the columns date and some of {', '.join(FIELDS)}, or one "
-                    "file a field"
-                )
-        present = [f for f in FIELDS if any(f in t.columns for t in tables.values())]
-        for field in present:
-            fields[field] = pd.DataFrame({a: t[field] for a, t in tables.items() if field in t.columns})
-    return _aligned(fields)
+        return _aligned({n: _indexed(_read_table(f), f) for n, f in zip(names, files, strict=True)})
+    assets = [_adjusted(_single(_indexed(_read_table(f), f), f)) for f in files]
+    present = dict.fromkeys(name for fields in assets for name in fields)
+    return _aligned({n: pd.concat([a[n] for a in assets if n in a], axis=1) for n in present})
+
+
+def _single(table: pd.DataFrame, path: Path) -> dict[str, pd.DataFrame]:
+    """Split a file of a folder into fields of the one asset that it is named after."""
+    table = table.rename(columns=_same_name)
+    strange = [c for c in table.columns if c not in FIELDS]
+    if strange:
+        raise DataError(
+            f"{path.parent} has several files, and {path.name} has the column {strange[0]!r}; such a folder "
+            f"holds one file an asset with the columns date and {', '.join(FIELDS)}, or one file a field"
+        )
+    return {f: table[f].to_frame(_stem(path)) for f in table.columns}
 
 
 def _fields_of(table: pd.DataFrame, path: Path) -> dict[str, pd.DataFrame]:
