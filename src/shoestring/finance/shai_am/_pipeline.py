@@ -1,5 +1,6 @@
 """The stages of a strategy on the platform as functions from hashes to hashes; no engine is imported."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,6 @@ from typing import Any
 
 import pandas as pd
 
-from shoestring.core.config import from_dict
 from shoestring.core.errors import DataError, StorageError
 from shoestring.finance.digest import digest_bytes
 from shoestring.finance.ledger import Ledger
@@ -21,12 +21,10 @@ from shoestring.finance.shai_am._checks import record_walk_forward, subject_of
 from shoestring.finance.shai_am._deployments import Deployment
 from shoestring.finance.shai_am._mlflow import MlflowStore
 from shoestring.finance.shai_am._platform import Platform
-from shoestring.finance.shai_am.config import RunConfig
-from shoestring.finance.shai_am.functional import simulate
-from shoestring.finance.sources import Market, load_market
+from shoestring.finance.shai_am._reports import write_report
+from shoestring.finance.shai_am._tasks import keep_data, load_data
 from shoestring.finance.store import Store
-from shoestring.finance.strategy import Strategy, StrategyInfo
-from shoestring.finance.tearsheet import Notes, write_tearsheet
+from shoestring.finance.strategy import KnownTable, Strategy, StrategyInfo
 
 __all__ = ["REPORTS_URL", "Made", "Pipeline"]
 
@@ -104,7 +102,8 @@ class Pipeline:
         DataError
             If the data do not reach that date: a decision on older prices would pass for one of today.
         """
-        panel = self._market().panel
+        with Platform(self.root) as platform:
+            panel, _, known = platform.market(self.deployment.data)
         day = pd.Timestamp(date)
         if day not in panel.dates:
             raise DataError(
@@ -112,14 +111,15 @@ class Pipeline:
                 f"{panel.dates[-1].date()}. Update them, then run the date again"
             )
         cut = panel.cut(day)
-        ref = self.store.put({name: self.store.put(frame) for name, frame in cut.fields.items()})
+        tables = {name: table.with_frame(_until(table.frame(), day)) for name, table in known.items()}
+        ref = self.store.put(keep_data(cut, tables, self.store))
         return Made(ref=ref, metadata={"sessions": len(cut), "assets": len(cut.assets)})
 
     def decide(self, date: str, data: str) -> dict[str, Made]:
         """Run the stages of a date on the kept panel `data`, by the path that every mode takes."""
-        made = decide(
-            self.strategy, self._kept_panel(data), date, start=self.deployment.since or None, store=self.store
-        )
+        panel, known = self._kept(data)
+        since = self.deployment.since or None
+        made = decide(self.strategy, panel, date, start=since, known=known, store=self.store)
         weights = made.weights.iloc[0]
         out: dict[str, Made] = {}
         for task in made.tasks:
@@ -156,10 +156,10 @@ class Pipeline:
         StorageError
             If another process is at it, or the date was written with other weights than these.
         """
+        panel, known = self._kept(data)
+        since = self.deployment.since or None
         with Platform(self.root) as platform:
-            live = platform.live(
-                self.strategy, date, self._kept_panel(data), start=self.deployment.since or None
-            )
+            live = platform.live(self.strategy, date, panel, known=known, start=since)
         decided = self.store.get(weights)
         held = decided[decided != 0]
         if not (live.weights.index.equals(held.index) and (live.weights == held).all()):
@@ -175,14 +175,11 @@ class Pipeline:
         """Run the strategy over all of its dates, write its tear sheet and record both."""
         with Platform(self.root) as platform:
             run = platform.backtest(self.strategy, self.deployment.data, start=start, end=end)
-            panel, about = platform.market(self.deployment.data)
+            panel, about, _ = platform.market(self.deployment.data)
             data = platform.data_hash(self.deployment.data)
         subject = subject_of(self.strategy)
         report = self.root / "reports" / self.info.name / f"{run.id}.html"
-        notes = Notes(data=about["about"], lineage={"run": run.id, "code": subject.code, "data": data})
-        config = from_dict(RunConfig, run.document["config"])
-        booked = simulate(self.strategy, panel, run.weights, config)
-        write_tearsheet(report, {f"{self.info.name} {self.info.version}": booked}, notes=notes)
+        write_report(report, [(run, self.strategy)], panel, about)
         record_walk_forward(self.root, subject, data, run.metrics, report)
         figures = {name: value for name, value in run.metrics.items() if value is not None}
         logged = MlflowStore(self.root).log_run(
@@ -207,7 +204,8 @@ class Pipeline:
         from ``since`` on; none of them twice, by the ledger.
         """
         info = self.info
-        panel = self._market().panel
+        with Platform(self.root) as platform:
+            panel, _, _ = platform.market(self.deployment.data)
         moment = pd.Timestamp(now)
         dates = [d for d in info.schedule.due(panel.dates) if info.schedule.runs_at(d) <= moment]
         if self.deployment.since:
@@ -223,9 +221,11 @@ class Pipeline:
         last = f"the last due date is {dates[-1].date()}" if dates else "no date was due yet"
         return [], f"nothing to run: {last}, the data end on {panel.dates[-1].date()}, catch-up is {policy}"
 
-    def _kept_panel(self, data: str) -> PricePanel:
-        frames = {name: self.store.get(ref) for name, ref in self.store.get(data).items()}
-        return PricePanel.from_frame(frames.pop("close"), **frames)
+    def _kept(self, data: str) -> tuple[PricePanel, Mapping[str, KnownTable]]:
+        panel, known, _ = load_data(str(self.store.folder), json.dumps(self.store.get(data), sort_keys=True))
+        return panel, known
 
-    def _market(self) -> Market:
-        return load_market(self.deployment.data)
+
+def _until(rows: pd.DataFrame, day: pd.Timestamp) -> pd.DataFrame:
+    """Return the rows of a point-in-time table that are known at `day`."""
+    return rows[rows["known_at"] <= day]

@@ -26,7 +26,7 @@ from shoestring.finance.shai_am.functional import run_backtest
 from shoestring.finance.store import Store
 from shoestring.finance.strategy import KnownTable, Strategy
 
-__all__ = ["Reference", "keep_data", "request_of", "run_in", "run_request"]
+__all__ = ["Reference", "keep_data", "load_data", "request_of", "run_in", "run_request"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +120,7 @@ def run_request(request: Mapping[str, Any]) -> dict[str, Any]:
     )
     try:
         strategy = reference.load()
-        panel, known, digests = _load_data(request["store"], json.dumps(request["data"], sort_keys=True))
+        panel, known, digests = load_data(request["store"], json.dumps(request["data"], sort_keys=True))
         config = from_dict(RunConfig, request["config"])
         made = run_backtest(
             strategy, panel, config, store, known=known, digests=digests, run_id=request["run_id"]
@@ -178,7 +178,7 @@ def run_in(python: Path, request: Mapping[str, Any], timeout_s: float) -> dict[s
 
 
 @lru_cache(maxsize=4)
-def _load_data(store: str, data: str) -> tuple[PricePanel, dict[str, KnownTable], Digests]:
+def load_data(store: str, data: str) -> tuple[PricePanel, dict[str, KnownTable], Digests]:
     """Read a panel and tables once a process."""
     kept = Store(store)
     given = json.loads(data)

@@ -266,11 +266,14 @@ def test_a_date_in_the_ledger_is_not_due_again(pipeline: Pipeline, catch_up: Any
 def test_a_tick_asks_for_a_run_of_each_date_that_is_due(pipeline: Pipeline, instance_on_disk: Any) -> None:
     instance = instance_on_disk
     deployment = replace(pipeline.deployment, catch_up="all", since=DATES[0])
-    schedule = build_definitions(Pipeline(pipeline.root, deployment)).resolve_schedule_def("learner_schedule")
+    definitions = build_definitions(Pipeline(pipeline.root, deployment))
+    schedule = definitions.resolve_schedule_def("learner_schedule")
 
     def tick() -> Any:
         context = dg.build_schedule_context(
-            instance=instance, scheduled_execution_time=at("2021-05-10 06:00")
+            instance=instance,
+            repository_def=definitions.get_repository_def(),
+            scheduled_execution_time=at("2021-05-10 06:00"),
         )
         return schedule.evaluate_tick(context)
 
