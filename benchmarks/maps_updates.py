@@ -37,7 +37,7 @@ def prices() -> np.ndarray:
 
 
 def flops_of_update(config: MapsConfig) -> int:
-    """Multiplications and additions of the layers: to act, in both forward passes, and twice in the backward."""
+    """Multiplications and additions: to act, in both forward passes, and twice in the backward pass."""
     widths = (config.window, *config.network.encoder)
     encoder = sum(a * b for a, b in pairwise(widths))
     head = widths[-1] * config.network.head + config.network.head * 3
@@ -138,7 +138,8 @@ def report(threads: int, rates: dict[str, list[float]], least: dict[str, float])
     gain = ours / medians["loop of 8 single DQNs"]
     print(
         f"  floor: {least['mflop']:.0f} MFLOP at {least['gflop_a_s']:.0f} GFLOP/s = "
-        f"{least['products_ms']:.2f} ms, {least['mb']:.0f} MB at {least['gb_a_s']:.1f} GB/s = {least['copies_ms']:.2f} ms"
+        f"{least['products_ms']:.2f} ms, {least['mb']:.0f} MB at {least['gb_a_s']:.1f} GB/s = "
+        f"{least['copies_ms']:.2f} ms"
     )
     print(f"  A/A {a_a:.3f}; over the loop {gain:.2f} x", end="")
     print(f"; goal {GOAL:.0f} updates/s: {'met' if ours >= GOAL else 'missed'}")

@@ -34,9 +34,9 @@ class MapsStrategy(Strategy):
     """Discount."""
     rule: Rule = "confidence"
     """From an agent's values to its positions."""
-    updates: int = 400
+    updates: int = 300
     """Most gradient steps of a training."""
-    batch_size: int = 1024
+    batch_size: int = 512
     """States in a gradient step."""
     lr: float = 1e-3
     """Learning rate."""
