@@ -50,9 +50,9 @@ def backtest(  # noqa: PLR0913, PLR0917  # one parameter a flag
         raise ConfigError(f"--set is for one strategy, and {len(strategies)} are named; run them one by one")
     references = [reference(strategy, set_ or ()) for strategy in strategies]
     market = market_of(strategies[0], data)
-    runs, report = _run(references, market, options, workspace, out)
+    runs, about, report = _run(references, market, options, workspace, out)
     if json:
-        print_json({"data": market, "report": str(report), "runs": runs})
+        print_json({"data": about["name"], "report": str(report), "runs": runs})
         return
     results().print(figures_table({f"{r['strategy']} {r['version']} {r['id']}": r["metrics"] for r in runs}))
     note(f"tear sheet: {report}")
@@ -60,7 +60,7 @@ def backtest(  # noqa: PLR0913, PLR0917  # one parameter a flag
 
 def _run(
     references: list[Any], market: str, options: Any, workspace: Path, out: Path | None
-) -> tuple[list[dict[str, Any]], Path]:
+) -> tuple[list[dict[str, Any]], dict[str, Any], Path]:
     from shoestring.finance.registry import check_unique
     from shoestring.finance.shai_am import Platform
     from shoestring.finance.shai_am._checks import record_walk_forward, subject_of
@@ -74,11 +74,11 @@ def _run(
             skipped = f"{run.hits} of {len(run.tasks)} steps were there already"
             note(f"{run.strategy} {run.version}: {skipped}")
             done.append((run, one.load()))
-        panel, about, _ = platform.market(market)
+        panel, about, _ = platform.market(market, strategy=done[0][1])
         report = workspace / "reports" / f"{done[0][0].id}.html"
         write_report(report, done, panel, about)
         for run, strategy in done:
-            data_hash = platform.data_hash(market)
+            data_hash = platform.data_hash(market, strategy=strategy)
             record_walk_forward(workspace, subject_of(strategy), data_hash, run.metrics, report)
         if out is not None:
             write_report(out, done, panel, about)
@@ -86,4 +86,4 @@ def _run(
             {"id": r.id, "strategy": r.strategy, "version": r.version, "metrics": dict(r.metrics)}
             for r, _ in done
         ]
-    return rows, out or report
+    return rows, about, out or report

@@ -54,16 +54,14 @@ def run_config(
 
 
 def market_of(strategy: str, data: str) -> str:
-    """Return the market that a command names, else the one of a YAML file, else the default."""
-    from shoestring.finance.shai_am._platform import DEFAULT_MARKET
-
+    """Return what --data names, else the market of a YAML file, else nothing: the strategy's own."""
     if data:
         return data
     if Path(strategy).suffix in (".yaml", ".yml"):
         from shoestring.finance.yaml_strategy import read_yaml_strategy
 
-        return read_yaml_strategy(Path(strategy))[0].data or DEFAULT_MARKET
-    return DEFAULT_MARKET
+        return read_yaml_strategy(Path(strategy))[0].data
+    return ""
 
 
 def figures_table(columns: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -42,7 +42,7 @@ def live(  # one parameter a flag
             note(f"a dead process held {entry.strategy} {entry.version} on {entry.date}: it may run again")
         day = platform.last_due(loaded, market) if date == "due" else date
         if day is None:
-            note(f"{loaded.info.name} is not due on the last session of {market}; nothing to do")
+            note(f"{loaded.info.name} is not due on the last session of the data; nothing to do")
             if json:
                 print_json({"strategy": loaded.info.name, "date": None})
             return

@@ -234,6 +234,14 @@ class Strategy:
         """Whether there is something to fit; without it no refit date has to come before a decision."""
         return type(self).fit is not Strategy.fit
 
+    def sources(self, data: str) -> Sources | None:  # noqa: ARG002  # a hook
+        """Return prices and tables for a strategy that needs more than prices; None: look for a market.
+
+        `data` is what a command names, a folder for example; empty for the strategy's own example, which
+        needs no download.
+        """
+        return None
+
     def universe(self, ctx: Context, data: DataView) -> Sequence[str] | None:  # noqa: ARG002  # a hook
         """Return the assets that may be held from `ctx.as_of` on; None for all of the panel."""
         return None

@@ -46,6 +46,10 @@ class Sources:
     """Point-in-time tables by name."""
     features: Mapping[str, "pd.DataFrame"] = field(default_factory=dict)
     """Frames that the strategy's own `features` made, each [T, N] by date and asset."""
+    name: str = ""
+    """What the data are called, for records."""
+    about: tuple[str, ...] = ()
+    """Sentences on the data: real or synthetic, how the assets were chosen, licence."""
 
 
 # Not an attribute of the view: what hangs on the view can be reached from the view.

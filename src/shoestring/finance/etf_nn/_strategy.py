@@ -1,8 +1,9 @@
 """ETF-NN as a strategy of the platform: the same model, at dates that the platform chooses."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from shoestring.finance.strategy import Context, DataView, State, Strategy, strategy
+from shoestring.finance.strategy import Context, DataView, Sources, State, Strategy, strategy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +47,17 @@ class EtfNnStrategy(Strategy):
     epochs: int = 60
     """Most passes over the training dates."""
 
+    def sources(self, data: str) -> Sources:
+        """Return the synthetic market, or prices, statements and deposit files of a folder.
+
+        Parameters
+        ----------
+        data : str
+            Empty for a small synthetic market, else a folder with ``prices/`` (as `read_prices` has it),
+            ``statements.parquet`` or ``.csv`` (columns of `Statements.from_frame`) and ``deposit_files/``.
+        """
+        return _folder(Path(data)) if data else _example()
+
     def model(self, seed: int) -> "StatementNet":
         """Return the unfitted network."""
         from shoestring.finance.etf_nn._models import StatementNet
@@ -85,6 +97,48 @@ class EtfNnStrategy(Strategy):
         if self.weighting in ("mean_variance", "risk_parity"):
             returns = basket_returns(files.baskets(prices, [ctx.as_of]), 0, prices, portfolio.lookback)
         return portfolio.allocate(tradeable, returns)
+
+
+def _example() -> Sources:
+    from shoestring.finance.etf_nn._generator import MarketConfig, synthetic_market
+
+    size = MarketConfig(num_firms=200, num_quarters=48, num_thematic=8, names_per_theme=20)
+    market = synthetic_market(size, seed=0)
+    return Sources(
+        panel=market.prices,
+        known={"statements": market.statements, "deposit_files": market.files},
+        name="synthetic/etfs",
+        about=(
+            "Synthetic prices, statements and deposit files of 200 firms, with a planted signal of IC 0.05.",
+            "Nobody could have traded them; the result says that the method runs, not that it earns.",
+        ),
+    )
+
+
+def _folder(folder: Path) -> Sources:
+    import pandas as pd
+
+    from shoestring.core.errors import ConfigError
+    from shoestring.finance.deposit_files import DepositFiles
+    from shoestring.finance.price_files import read_prices
+    from shoestring.finance.statements import Statements
+
+    table = next((p for s in ("parquet", "csv") if (p := folder / f"statements.{s}").is_file()), None)
+    if table is None or not (folder / "prices").exists() or not (folder / "deposit_files").is_dir():
+        raise ConfigError(
+            f"{str(folder)!r} lacks prices/, statements.parquet (or .csv) or deposit_files/; give a folder "
+            "with all three, or leave out --data for the synthetic market"
+        )
+    rows = pd.read_parquet(table) if table.suffix == ".parquet" else pd.read_csv(table)
+    return Sources(
+        panel=read_prices(folder / "prices"),
+        known={
+            "statements": Statements.from_frame(rows),
+            "deposit_files": DepositFiles.from_dir(folder / "deposit_files"),
+        },
+        name=folder.name,
+        about=("Prices, statements and deposit files of the user.",),
+    )
 
 
 def _panel(data: DataView) -> "PricePanel":

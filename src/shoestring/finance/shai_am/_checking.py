@@ -65,7 +65,7 @@ def check_strategy(  # the words of one check
         Point-in-time tables.
     """
     loaded = strategy if isinstance(strategy, Strategy) else strategy.load()
-    panel, _, tables = platform.market(data, known)
+    panel, _, tables = platform.market(data, known, loaded)
     report = check_lookahead(
         loaded,
         panel,
@@ -76,7 +76,7 @@ def check_strategy(  # the words of one check
         seed=checks.seed,
     )
     same, detail = _run_twice(loaded, strategy, panel, replace(config, seed=checks.seed), tables)
-    subject, data_hash = subject_of(loaded), platform.data_hash(data, known)
+    subject, data_hash = subject_of(loaded), platform.data_hash(data, known, loaded)
     found = "; ".join(map(str, report.leaks))
     outcome = Check(
         name="look_ahead",

@@ -32,11 +32,11 @@ from shoestring.finance.shai_am.functional import (
 )
 from shoestring.finance.sources import Market, load_market
 from shoestring.finance.store import Store
-from shoestring.finance.strategy import KnownTable, Strategy
+from shoestring.finance.strategy import KnownTable, Sources, Strategy
 
 __all__ = ["DEFAULT_MARKET", "Executor", "LiveRun", "Platform"]
 
-Data = str | Path | Market | PricePanel | pd.DataFrame
+Data = str | Path | Market | Sources | PricePanel | pd.DataFrame
 Executor = Literal["inproc", "process", "ray"]
 
 DEFAULT_MARKET = "skfolio/sp500"
@@ -82,7 +82,7 @@ class Platform:
         self.lost: tuple[RunRow, ...] = tuple(self.metadata.sweep())
         self.swept: Swept = self.ledger.sweep()
         self.store.collect()
-        self._data: dict[str, Market] = {}
+        self._data: dict[str, Market | Sources] = {}
         self._digests: list[tuple[PricePanel, Mapping[str, KnownTable], Digests]] = []
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class Platform:
     def backtest(  # noqa: PLR0913  # the words of one run
         self,
         strategy: Strategy | str | Reference,
-        data: Data = DEFAULT_MARKET,
+        data: Data = "",
         *,
         start: str = "",
         end: str = "",
@@ -135,12 +135,14 @@ class Platform:
         Run
         """
         made = self._config(config, start, end)
-        panel, about, tables = self.market(data, known)
-        if environment or executor != "inproc":
-            return self._elsewhere(strategy, (panel, about, tables), made, executor, environment)
+        if environment:  # whose strategy may be impossible to load here
+            where = self.market(data, known)
+            return self._elsewhere(strategy, where, made, executor, environment)
         loaded = _loaded(strategy)
-        if loaded.info.environment:
-            return self._elsewhere(strategy, (panel, about, tables), made, executor, loaded.info.environment)
+        panel, about, tables = self.market(data, known, loaded)
+        if executor != "inproc" or loaded.info.environment:
+            where = (panel, about, tables)
+            return self._elsewhere(strategy, where, made, executor, loaded.info.environment)
         run_id = self._begin(loaded, about, made)
         try:
             manifest = run_backtest(
@@ -162,7 +164,7 @@ class Platform:
         self,
         strategy: str | Strategy,
         sweep: SweepConfig,
-        data: Data = DEFAULT_MARKET,
+        data: Data = "",
         *,
         config: RunConfig | None = None,
         known: Mapping[str, KnownTable] | None = None,
@@ -188,9 +190,9 @@ class Platform:
             In the order of the combinations, the last parameter fastest.
         """
         made = config or RunConfig()
-        panel, about, tables = self.market(data, known)
         references = [_variant(strategy, values) for values in _combinations(sweep.grid)]
         strategies = [reference.load() for reference in references]
+        panel, about, tables = self.market(data, known, strategies[0])
         digests = self.digests(panel, tables)
         manifests: list[Manifest | None] = [
             find_backtest(s, panel, made, self.store, digests=digests) for s in strategies
@@ -218,7 +220,7 @@ class Platform:
         self,
         strategy: Strategy | str,
         date: str,
-        data: Data = DEFAULT_MARKET,
+        data: Data = "",
         *,
         known: Mapping[str, KnownTable] | None = None,
         start: str | None = None,
@@ -246,7 +248,7 @@ class Platform:
         """
         loaded = _loaded(strategy)
         info = loaded.info
-        panel, about, tables = self.market(data, known)
+        panel, about, tables = self.market(data, known, loaded)
         self.metadata.freeze(info.name, info.version, describe(loaded)["code"])
         claim = self.ledger.claim(info.name, info.version, date)
         if claim is None:
@@ -269,9 +271,9 @@ class Platform:
         )
         return _live_run(info.name, info.version, claim.date, path, again=False)
 
-    def last_due(self, strategy: Strategy, data: Data = DEFAULT_MARKET) -> str | None:
+    def last_due(self, strategy: Strategy, data: Data = "") -> str | None:
         """Return the last session of the data if the strategy is due on it, else None."""
-        panel, _, _ = self.market(data)
+        panel, _, _ = self.market(data, strategy=strategy)
         last = panel.dates[-1]
         return str(last.date()) if strategy.info.schedule.is_due(panel.dates, last) else None
 
@@ -303,22 +305,40 @@ class Platform:
         self._digests = [*self._digests[-3:], (panel, dict(known), made)]
         return made
 
-    def data_hash(self, data: Data, known: Mapping[str, KnownTable] | None = None) -> str:
+    def data_hash(
+        self,
+        data: Data,
+        known: Mapping[str, KnownTable] | None = None,
+        strategy: Strategy | None = None,
+    ) -> str:
         """Return the digest of all rows of the data, for checks and promotion."""
-        panel, _, tables = self.market(data, known)
+        panel, _, tables = self.market(data, known, strategy)
         return digest_json(self.digests(panel, tables).at(panel.dates[-1]))
 
     def market(
-        self, data: Data, known: Mapping[str, KnownTable] | None = None
+        self,
+        data: Data,
+        known: Mapping[str, KnownTable] | None = None,
+        strategy: Strategy | None = None,
     ) -> tuple[PricePanel, dict[str, Any], dict[str, KnownTable]]:
-        """Return the panel of `data`, what is recorded about it, and its point-in-time tables."""
+        """Return the panel of `data`, what is recorded about it, and its point-in-time tables.
+
+        A name goes to the strategy's own `sources` first, then to `load_market`; an empty one means the
+        strategy's own example, else the default market.
+        """
         if isinstance(data, str | Path):
-            if str(data) not in self._data:
-                self._data[str(data)] = load_market(data)
-            data = self._data[str(data)]
+            name = str(data)
+            place = f"{strategy.info.name}:{name}" if strategy is not None else name
+            if place not in self._data:
+                own = None if strategy is None else strategy.sources(name)
+                self._data[place] = own or load_market(name or DEFAULT_MARKET)
+            data = self._data[place]
+        if isinstance(data, Sources):
+            about = {"name": data.name, "kind": "unknown", "about": list(data.about)}
+            return data.panel, about, {**data.known, **(known or {})}
         if isinstance(data, Market):
             about = {"name": data.name, "kind": data.about.kind, "about": data.about.lines()}
-            return data.panel, about, {**getattr(data, "known", {}), **(known or {})}
+            return data.panel, about, dict(known or {})
         return as_panel(data), {"name": "prices given", "kind": "unknown", "about": []}, dict(known or {})
 
     def _elsewhere(
