@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.native.sim import Aggregation, Machine, Records, Round, Schedule
+from shoestring.silicon.aggregation import machine_of
 from shoestring.silicon.arch import Arch
 from shoestring.silicon.beicsr import element_bytes
 from shoestring.silicon.formats import FormatName, SliceFootprint, footprints
 from shoestring.silicon.patterns import Pattern
 from shoestring.silicon.reorder import Order, vertex_order
-from shoestring.silicon.sgcn._machine import machine_of
 from shoestring.silicon.sgcn.config import Config
 from shoestring.silicon.sgcn.functional import (
     aggregator_cycles,

@@ -11,7 +11,7 @@ from shoestring.silicon.arch import Arch
 from shoestring.silicon.beicsr import element_bytes
 from shoestring.silicon.patterns import Pattern
 from shoestring.silicon.sgcn._bench import Bench, Slice
-from shoestring.silicon.sgcn._machine import EnergyModel, stream_cycles_per_line
+from shoestring.silicon.sgcn._energy import EnergyModel, stream_cycles_per_line
 from shoestring.silicon.sgcn.config import Config
 from shoestring.silicon.systolic import Gemm, combination_cycles
 from shoestring.silicon.workload import LayerShape

@@ -6,6 +6,7 @@ Shapes: N vertices, E engines, F columns, C columns of a slice, T tiles.
 import numpy as np
 from numpy.typing import NDArray
 
+from shoestring.silicon.aggregation import contiguous_strip, even_bounds
 from shoestring.silicon.topology import Topology
 
 __all__ = [
@@ -25,13 +26,12 @@ def engine_of(vertices: NDArray[np.int64], strip: int, engines: int) -> NDArray[
 
 def strip_of(schedule: str, strip: int, num_nodes: int, engines: int) -> int:
     """Return the strip height: `strip` with cooperation, ceil(N / E), one run an engine, without."""
-    return strip if schedule == "sac" else max(1, -(-num_nodes // engines))
+    return strip if schedule == "sac" else contiguous_strip(num_nodes, engines)
 
 
 def tile_bounds(num_nodes: int, tiles: int) -> NDArray[np.int64]:
     """Cut the sources into `tiles` ranges of about equal length: int64, (T + 1,); at most N tiles."""
-    count = max(1, min(tiles, num_nodes))
-    return np.arange(count + 1, dtype=np.int64) * num_nodes // count
+    return even_bounds(num_nodes, max(1, min(tiles, num_nodes)))
 
 
 def working_set_lines(lines: NDArray[np.uint16], tiles: int) -> float:

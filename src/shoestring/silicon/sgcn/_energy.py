@@ -1,16 +1,15 @@
-"""The machine of a YAML file as the native core takes it, and what its work costs in energy."""
+"""What the work of a machine costs in energy, and a stream in time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shoestring.native.dram import DramCounts
 from shoestring.native.sim import BankTiming, Round
-from shoestring.silicon.aggregation import machine_of
 from shoestring.silicon.arch import Arch
 from shoestring.silicon.dram import Dram
 from shoestring.silicon.energy import EnergyTable, dram_energy_pj
 
-__all__ = ["EnergyModel", "machine_of", "stream_cycles_per_line"]
+__all__ = ["EnergyModel", "stream_cycles_per_line"]
 
 
 def stream_cycles_per_line(timing: BankTiming) -> float:
