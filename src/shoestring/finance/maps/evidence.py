@@ -168,16 +168,23 @@ def _tuned(market: str, training: Mapping[str, Any]) -> dict[str, Any]:
 # ---- the synthetic market ----
 
 SHARES = {"train": [0.0, 0.5], "valid": [0.5, 0.7], "test": [0.7, 1.0]}
-SYNTHETIC_TRAINING: Mapping[str, Any] = {"updates": 1200, "check_every": 100, "patience": 5}
+SYNTHETIC_TRAINING: Mapping[str, Any] = {
+    "updates": 1000,
+    "batch_size": 1024,
+    "collect": 320,
+    "buffer_size": 32_768,
+    "check_every": 100,
+    "patience": 4,
+}
 SYNTHETIC_BUDGET = (
-    "at most 1,200 updates of 2,048 states, stopped by the validation Sharpe ratio; each method's learning "
+    "at most 1,000 updates of 1,024 states, stopped by the validation Sharpe ratio; each method's learning "
     "rate chosen on the validation dates of another seed over the same three values (workload {}-tuning)"
 )
 SMALLER_MARKET = (
     ScaledDown(
         what="market", ours="300 synthetic companies, 2,500 days", paper="about 3,000 US companies, 18 years"
     ),
-    ScaledDown(what="updates", ours="1,200 of 2,048 states", paper="not obtained; predecessor 500,000 of 32"),
+    ScaledDown(what="updates", ours="1,000 of 1,024 states", paper="not obtained; predecessor 500,000 of 32"),
 )
 
 
@@ -261,12 +268,12 @@ def _quick() -> Workload:
 # ---- real prices ----
 
 US20_TRAINING: Mapping[str, Any] = {
-    "updates": 1200,
+    "updates": 800,
     "batch_size": 512,
     "collect": 160,
     "buffer_size": 16_384,
     "check_every": 50,
-    "patience": 8,
+    "patience": 6,
 }
 
 
@@ -303,7 +310,7 @@ def _us20() -> Workload:
         run=MEASURE,
         arms=_real_arms(US20, US20_TRAINING, LEARNERS),
         seeds=(0, 1, 2, 3, 4),
-        budget="at most 1,200 updates of 512 states, stopped by the validation Sharpe ratio of 2004-2006; "
+        budget="at most 800 updates of 512 states, stopped by the validation Sharpe ratio of 2004-2006; "
         "learning rates chosen there with another seed (workload us20-tuning)",
         options={
             "market": "skfolio/sp500",
@@ -329,7 +336,7 @@ def _us385() -> Workload:
         run=MEASURE,
         arms=_real_arms(US385, SYNTHETIC_TRAINING, ("dqn", "maps8", "mlp")),
         seeds=(0, 1, 2),
-        budget="at most 1,200 updates of 2,048 states, stopped by the validation Sharpe ratio of 2004-2006; "
+        budget="at most 1,000 updates of 1,024 states, stopped by the validation Sharpe ratio of 2004-2006; "
         "learning rates chosen there with another seed (workload us385-tuning)",
         options={
             "market": "us_stocks",
