@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from shoestring.cli import finance, graph
+from shoestring.cli import finance, graph, simulate
 from shoestring.cli.lazy import lazy_verb
 from shoestring.core.errors import ShoestringError
 
@@ -31,6 +31,7 @@ for _name, _entry, _help in (
 ):
     lazy_verb(app, _name, _entry, _help)
 app.add_typer(graph.app, name="graph")
+app.add_typer(simulate.app, name="simulate")
 app.add_typer(finance.app, name="finance")
 
 

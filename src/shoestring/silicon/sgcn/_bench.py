@@ -59,6 +59,8 @@ class Bench:
 
     workload: Workload
     arch: Arch
+    keep_traces: bool = False
+    """Keep every DRAM line of every round; 20 bytes a line."""
     _numbered: dict[str, _Numbered] = field(default_factory=dict)
     _rounds: dict[Hashable, Round] = field(default_factory=dict)
     _dense: dict[int, Pattern] = field(default_factory=dict)
@@ -145,6 +147,7 @@ class Bench:
             partial_lines=sum_lines,
             edge_bytes=8 if here.topology.weights is not None else 4,
             pinned=pinned,
+            trace=self.keep_traces,
         )
 
 

@@ -11,8 +11,8 @@ from shoestring.core.optional import optional
 from shoestring.silicon.arch import Arch
 from shoestring.silicon.formats import FormatName
 from shoestring.silicon.sgcn._bench import Bench
-from shoestring.silicon.sgcn._layer import LayerReport, simulate_layer
 from shoestring.silicon.sgcn._energy import EnergyModel
+from shoestring.silicon.sgcn._layer import LayerReport, simulate_layer
 from shoestring.silicon.sgcn._systems import EXISTING, System, find_system
 from shoestring.silicon.sgcn.config import Config, Grid
 from shoestring.silicon.workload import Workload
