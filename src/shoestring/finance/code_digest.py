@@ -2,7 +2,6 @@
 
 import ast
 import hashlib
-import importlib.util
 import inspect
 import os
 import sys
@@ -18,7 +17,7 @@ from shoestring.finance.digest import digest_bytes, digest_json
 
 __all__ = ["code_digest", "code_modules"]
 
-_SEEN: dict[str, tuple[tuple[tuple[str, int, int], ...], dict[str, str]]] = {}
+_SEEN: dict[tuple[str, str], tuple[tuple[tuple[str, int, int], ...], dict[str, str]]] = {}
 _OUTSIDE = tuple(
     {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
@@ -58,7 +57,8 @@ def code_modules(thing: Any) -> dict[str, str]:
     file = getattr(module, "__file__", None)
     if file is None or not Path(file).is_file():
         return {}
-    signature, known = _SEEN.get(thing.__module__, ((), {}))
+    place = (thing.__module__, str(file))
+    signature, known = _SEEN.get(place, ((), {}))
     if known and _signature(path for path, *_ in signature) == signature:
         return known
     found: dict[str, str] = {}
@@ -77,7 +77,7 @@ def code_modules(thing: Any) -> dict[str, str]:
             origin = _origin(other)
             if origin is not None and other not in found and _is_project(other, origin, top):
                 todo.append((other, origin))
-    _SEEN[thing.__module__] = (_signature(paths), found)
+    _SEEN[place] = (_signature(paths), found)
     return found
 
 
@@ -135,26 +135,29 @@ def _package(name: str, path: Path) -> str:
 
 
 def _origin(name: str) -> Path | None:
-    """Return the source file of a module by name, None for a built-in, a C extension or no module at all."""
+    """Return the source file of a module by name, without importing anything; None if it has none."""
     module = sys.modules.get(name)
-    file = getattr(module, "__file__", None)
-    if module is None:
-        if not _may_exist(name):
-            return None
-        try:
-            spec = importlib.util.find_spec(name)
-        except (ImportError, AttributeError, ValueError):
-            return None
-        file = spec.origin if spec is not None and spec.has_location else None
-    if file is None or not file.endswith(".py"):
-        return None
-    return Path(file).resolve()
+    if module is not None:
+        file = getattr(module, "__file__", None)
+        return Path(file).resolve() if file and file.endswith(".py") else None
+    *parents, last = name.split(".")
+    for folder in _search_path(".".join(parents)):
+        for path in (Path(folder) / last / "__init__.py", Path(folder) / f"{last}.py"):
+            if path.is_file():
+                return path.resolve()
+    return None
 
 
-def _may_exist(name: str) -> bool:
-    """Keep `find_spec` from importing parents that are not loaded, and from asking attributes for modules."""
-    parent = name.rpartition(".")[0]
-    return not parent or hasattr(sys.modules.get(parent), "__path__")
+def _search_path(package: str) -> list[str]:
+    """Return the folders in which a package's modules lie, those of the top level for no package."""
+    if not package:
+        return [entry or "." for entry in sys.path]
+    module = sys.modules.get(package)
+    if module is not None:
+        return list(getattr(module, "__path__", []))
+    *parents, last = package.split(".")
+    folders = [Path(folder) / last for folder in _search_path(".".join(parents))]
+    return [str(folder) for folder in folders if folder.is_dir()]
 
 
 def _is_project(name: str, origin: Path, top: str) -> bool:
