@@ -459,7 +459,7 @@ def _checked_rows(frame: pd.DataFrame) -> pd.DataFrame:
     if frame["etf"].isna().any():
         raise DataError(f"{int(frame['etf'].isna().sum())} rows name no ETF; drop them")
     try:
-        dates = pd.to_datetime(frame["date"]).dt.normalize().astype("datetime64[ns]")
+        dates = pd.to_datetime(frame["date"], format="ISO8601").dt.normalize().astype("datetime64[ns]")
         shares = frame["shares"].to_numpy(dtype=np.float64, na_value=np.nan)
         cash = (
             frame["cash"].to_numpy(dtype=np.float64, na_value=np.nan)

@@ -152,9 +152,9 @@ def from_annual_10k(
 
     Notes
     -----
-    No yields: the set's ``Price`` is adjusted for splits that came later, its ``Estimated Shares Outstanding``
-    are not, so their product would tell which firms were going to split. Zero current items and costs count as
-    missing, as banks have none.
+    No yields: the set's ``Price`` is adjusted for splits that came later, its shares are not, so their
+    product would tell which firms were going to split. Zero current items and costs count as missing, as
+    banks have none.
     """
     _need(frame, ("Ticker Symbol", "Period Ending", *_ANNUAL))
     items = frame[list(_ANNUAL)].rename(columns=_ANNUAL).apply(pd.to_numeric, errors="coerce")

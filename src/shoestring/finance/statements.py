@@ -253,7 +253,7 @@ def _with_keys(rows: pd.DataFrame, lag_days: int) -> tuple[pd.DataFrame, int]:
 
 def _dates(column: pd.Series, name: str) -> pd.Series:
     try:
-        dates = pd.to_datetime(column)
+        dates = pd.to_datetime(column, format="ISO8601")
     except (ValueError, TypeError) as e:
         raise DataError(f"{name} holds values that are no dates ({e}); write them as YYYY-MM-DD") from e
     if getattr(dates.dt, "tz", None) is not None:
@@ -271,7 +271,7 @@ def _widen(rows: pd.DataFrame) -> pd.DataFrame:
             f"{bad['filed'].date()}; keep one"
         )
     wide = rows.pivot(index=list(_KEYS), columns="item", values="value")  # checked for duplicates
-    sector = rows.groupby(list(_KEYS))["sector"].max()
+    sector = rows.groupby(list(_KEYS))["sector"].max().astype(object)
     return wide.rename_axis(columns=None).assign(sector=sector).reset_index()
 
 

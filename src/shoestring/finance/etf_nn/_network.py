@@ -98,9 +98,8 @@ class BatchedNetwork(nn.Module):
         share = self.config.dropout
         if not self.training or share == 0:
             return hidden
-        mask = torch.stack([torch.rand(hidden.shape[1:], generator=g) for g in self._draws]) >= share
-        dropped: Tensor = hidden * mask / (1 - share)
-        return dropped
+        drawn = torch.stack([torch.rand(hidden.shape[1:], generator=g) for g in self._draws])
+        return hidden * (drawn >= share).to(hidden.dtype).div_(1 - share)
 
     def _matrix(self, rows: int, columns: int) -> nn.Parameter:
         """Draw uniform weights with the bound 1 / sqrt(rows), as `nn.Linear` does."""
