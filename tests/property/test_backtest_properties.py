@@ -15,11 +15,11 @@ Case = tuple[pd.DataFrame, pd.DataFrame, float]
 
 
 @st.composite
-def cases(draw: st.DrawFn, *, holes: bool = True, shorts: bool = True) -> Case:
+def cases(draw: st.DrawFn, *, holes: bool = True, shorts: bool = True, swing: float = 0.03) -> Case:
     """Prices with late listings, delistings and gaps, target weights, and a cost rate."""
     days, assets = draw(st.integers(2, 40)), draw(st.integers(1, 6))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    prices = rng.uniform(1, 200, assets) * np.exp(np.cumsum(rng.normal(0, 0.03, (days, assets)), axis=0))
+    prices = rng.uniform(1, 200, assets) * np.exp(np.cumsum(rng.normal(0, swing, (days, assets)), axis=0))
     if holes:
         prices[rng.random(prices.shape) < draw(st.sampled_from([0.0, 0.1, 0.5]))] = np.nan
         for i in range(assets):
@@ -52,8 +52,8 @@ def ledger(prices: pd.DataFrame, weights: pd.DataFrame, rate: float) -> list[flo
                 last[i] = float(table[t, i])
             if t > ends[i]:
                 cash, shares[i] = cash + shares[i] * last[i], 0.0
-        if t in rows:
-            value = cash + sum(s * p for s, p in zip(shares, last, strict=True))
+        value = cash + sum(s * p for s, p in zip(shares, last, strict=True))
+        if t in rows and value > 0:
             target = [float(w) for w in targets[rows.index(t)]]
             priced = [i for i in range(assets) if not np.isnan(table[t, i])]
             kept = sum(abs(shares[i] * last[i]) / value for i in range(assets) if i not in priced)
@@ -67,6 +67,8 @@ def ledger(prices: pd.DataFrame, weights: pd.DataFrame, rate: float) -> list[flo
                 shares[i] += traded / last[i]
                 cash -= traded + rate * abs(traded)
         nav.append(cash + sum(s * p for s, p in zip(shares, last, strict=True)))
+        if nav[-1] <= 0:
+            return [*nav[:-1], *[0.0] * (days - t)]
     return nav
 
 
@@ -76,6 +78,17 @@ def test_net_asset_value_equals_a_ledger_of_shares(case: Case) -> None:
     prices, weights, bps = case
     ours = backtest(prices, weights, costs=Costs(commission_bps=bps), allow_short=True)
     np.testing.assert_allclose(ours.nav, ledger(prices, weights, bps * 1e-4), rtol=1e-11)
+
+
+@FEW
+@given(cases(swing=0.4))
+def test_the_end_of_a_ruined_portfolio_is_that_of_the_ledger(case: Case) -> None:
+    prices, weights, bps = case
+    weights = -weights.abs()
+    ours = backtest(prices, weights, costs=Costs(commission_bps=bps), allow_short=True)
+    expected = ledger(prices, weights, bps * 1e-4)
+    np.testing.assert_allclose(ours.nav, expected, rtol=1e-9)
+    assert (ours.ruined_on is not None) == (0.0 in expected)
 
 
 @FEW

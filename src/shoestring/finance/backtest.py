@@ -283,7 +283,7 @@ class _Step:
             start = np.concatenate([before[None], held[:-1]])
             start_cash = np.concatenate([[before_cash], cash[:-1]])
             new, traded, new_cash, growth = self.sweep(start, start_cash)
-            moved = np.abs(new - held).max(initial=0.0) > SETTLED or np.abs(new_cash - cash).max() > SETTLED
+            moved = _largest(new - held) > SETTLED or _largest(new_cash - cash) > SETTLED
             held, cash = new, new_cash
             if not moved:
                 break
@@ -318,6 +318,11 @@ class _Step:
         return free * share[:, None] + stuck
 
 
+def _largest(change: F) -> float:
+    """Return the largest absolute value; what is NaN comes after a ruin, and nobody looks there."""
+    return float(np.fmax.reduce(np.abs(change), axis=None, initial=0.0))
+
+
 def _assemble(
     window: PricePanel, market: _Market, rows: I, wanted: F, solved: _Solved, costs: Costs
 ) -> Backtest:
@@ -333,7 +338,7 @@ def _assemble(
     drifted = np.where(market.alive, value, 0.0) / alive_nav[:, None]
     when = dates[rows]
     returns = np.diff(nav, prepend=1.0) / np.concatenate([[1.0], alive_nav[:-1]])
-    traded = solved.traded
+    traded = solved.traded + 0.0  # no -0.0
     live = nav[rows] > 0
     traded[~live] = 0.0
     turnover = np.abs(traded).sum(axis=1)
@@ -370,4 +375,7 @@ def _follow(market: _Market, rows: I, solved: _Solved) -> tuple[F, F]:
         value *= market.filled
         value[since < 0] = 0.0
         nav = np.where(since < 0, 1.0, start[base] * solved.cash[base] + value.sum(axis=1))
+    lost = np.flatnonzero(~(solved.growth > 0))
+    if len(lost):  # nothing was left to trade with: what follows that rebalance means nothing
+        nav[rows[lost[0]] :] = 0.0
     return nav, value
