@@ -69,6 +69,11 @@ class MapsBacktest:
         return float(self.system.turnover.mean())
 
     @property
+    def flat_share(self) -> float:
+        """Share of the closes without a position: the agents cancelled out, or all values were equal."""
+        return float((self.system.targets == 0).all(axis=1).mean())
+
+    @property
     def agent_correlation(self) -> float:
         """Mean correlation of two agents' daily returns; NaN with one agent."""
         return mean_off_diagonal(torch.from_numpy(self.agent_returns.to_numpy().T.copy()))

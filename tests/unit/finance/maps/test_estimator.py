@@ -154,6 +154,7 @@ def test_the_backtest_earns_what_the_weights_earn(fitted: MAPS, panel: PricePane
     corr = done.agent_returns.corr().to_numpy()
     assert done.agent_correlation == pytest.approx((corr.sum() - 3) / 6)
     assert done.turnover > 0
+    assert done.flat_share == 0
 
 
 def test_costs_lower_the_returns_by_the_turnover(fitted: MAPS, panel: PricePanel) -> None:
@@ -199,6 +200,7 @@ def test_a_dead_network_stays_flat_in_the_backtest(fitted: MAPS, panel: PricePan
     assert (done.system.targets == 0).all().all()
     assert (done.returns == 0).all()
     assert done.agent_correlation == 0
+    assert done.flat_share == 1
 
 
 def test_a_loaded_model_gives_the_same_bits(fitted: MAPS, panel: PricePanel, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from shoestring.core.errors import ConfigError
 from shoestring.finance.backtest import backtest
+from shoestring.finance.code_digest import code_modules
 from shoestring.finance.maps import MAPS, MapsStrategy
 from shoestring.finance.panel import PricePanel
 from shoestring.finance.run import decide, run_strategy
@@ -65,6 +66,11 @@ def test_dates_before_the_first_training_are_warm_up(panel: PricePanel) -> None:
 def test_the_weights_can_be_booked(weights: pd.DataFrame, panel: PricePanel) -> None:
     done = backtest(panel, weights, allow_short=not FAST.info.long_only, max_gross=FAST.info.max_gross)
     assert np.isfinite(done.nav).all()
+
+
+def test_a_change_of_the_learner_is_a_change_of_the_strategy() -> None:
+    modules = code_modules(MapsStrategy)
+    assert {"shoestring.finance.maps._learner", "shoestring.finance.maps.functional"} <= set(modules)
 
 
 def test_wrong_parameters_are_refused() -> None:
