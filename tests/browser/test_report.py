@@ -1,4 +1,4 @@
-"""The report in a real browser: wide and narrow, light and dark."""
+"""Reports and tear sheets in a real browser: wide and narrow, light and dark."""
 
 import base64
 import shutil
@@ -7,9 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from shoestring.evidence.report import write_report, write_scoreboard
+from shoestring.finance.backtest import Backtest, backtest
+from shoestring.finance.costs import Costs
+from shoestring.finance.generators import gbm_panel
+from shoestring.finance.tearsheet import Notes, write_tearsheet
 
 selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 pytestmark = pytest.mark.slow
@@ -48,7 +54,9 @@ return [...document.querySelectorAll("svg.plot")].flatMap(svg => {
 });
 """
 CONTRAST = """
-const numbers = colour => (colour.match(/[\\d.]+/g) || []).map(Number);
+const parts = colour => (colour.match(/[\\d.]+/g) || []).map(Number);
+const numbers = colour => colour.startsWith("color(srgb") // a mixture: shares instead of bytes
+  ? parts(colour).map((v, i) => i < 3 ? 255 * v : v) : parts(colour);
 const linear = v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
 const light = colour => numbers(colour).slice(0, 3).map(v => linear(v / 255))
   .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
@@ -89,7 +97,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def pages(made_up: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report with everything in it, and a scoreboard."""
+    """A report with everything in it, a scoreboard, and a tear sheet."""
     folder = tmp_path_factory.mktemp("pages")
     whole = made_up.verification()
     good = [r for r in whole.records if r.arm != "noise"]
@@ -107,7 +115,26 @@ def pages(made_up: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     write_report(folder / "report.html", verifications)
     write_scoreboard(folder / "scoreboard.html", verifications)
+    notes = Notes(data=["Synthetic prices: for a test."], lineage={"data": "0123456789abcdef" * 4})
+    write_tearsheet(folder / "tearsheet.html", backtests(), benchmark="market", notes=notes)
     return folder
+
+
+def backtests() -> dict[str, Backtest]:
+    """Long-only, long-short and idle runs on a panel with holes, some with names that are hard to place."""
+    panel = gbm_panel(12, 2600, seed=1, delisted=0.3, late=0.2, gaps=0.01)
+    rng = np.random.default_rng(0)
+    dates = panel.dates[::21]
+    long = pd.DataFrame(rng.dirichlet(np.ones(12), len(dates)), dates, panel.assets)
+    short = long.sub(long.mean(axis=1), axis=0) / 2
+    costs = Costs(commission_bps=5)
+    return {
+        "a strategy with quite a long name": backtest(panel, long, costs=costs),
+        "long-short": backtest(panel, short, costs=costs, allow_short=True),
+        "two months": backtest(panel, long, end=panel.dates[40]),
+        "nothing": backtest(panel, long.iloc[:0]),
+        "market": backtest(panel, long.iloc[:1], costs=costs),
+    }
 
 
 def look(browser: Any, page: Path, width: int, mode: str) -> None:
@@ -122,7 +149,7 @@ def look(browser: Any, page: Path, width: int, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", ["report.html", "scoreboard.html"])
+@pytest.mark.parametrize("name", ["report.html", "scoreboard.html", "tearsheet.html"])
 def test_a_page_reads_at_every_width_and_mode(
     browser: Any, pages: Path, tmp_path: Path, name: str, width: int, mode: str
 ) -> None:
