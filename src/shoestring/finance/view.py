@@ -150,7 +150,8 @@ class DataView:
             )
         frame = made[name]
         end = int(frame.index.searchsorted(self.as_of, side="right"))
-        rows = frame.iloc[0 if lookback is None else max(end - lookback, 0) : end].copy(deep=True)
+        first = 0 if lookback is None else max(end - lookback, 0)
+        rows = _copied(frame, first, end)
         self._enough(rows, lookback, f"feature({name!r})")
         return rows[[a for a in self.universe if a in rows.columns]]
 
@@ -193,6 +194,16 @@ class DataView:
                 f"{what} with lookback={lookback} at {self.as_of.date()}: only {len(rows)} rows exist; "
                 "start later or give longer data"
             )
+
+
+def _copied(frame: "pd.DataFrame", first: int, end: int) -> "pd.DataFrame":
+    """Copy rows into memory of their own, in one layout: the last bit of a sum depends on the layout."""
+    import numpy as np
+    import pandas as pd
+
+    values = np.array(frame.to_numpy()[first:end], dtype=np.float64, order="C")
+    index = pd.DatetimeIndex(frame.index.to_numpy()[first:end].copy(), name=frame.index.name)
+    return pd.DataFrame(values, index=index, columns=frame.columns, copy=False)
 
 
 def view_of(sources: Sources, as_of: "pd.Timestamp", universe: Sequence[str] | None = None) -> DataView:
