@@ -81,10 +81,7 @@ def measure_system(context: Context) -> Outcome:
             report = simulate(workload, arch, replace(report.config, **options["override"]))
         reports.append(report)
         trials.append(len(tried))
-    metrics = {
-        name: float(np.exp(np.mean([np.log(m[name]) for m in map(_metrics, reports)])))
-        for name in _metrics(reports[0])
-    }
+    metrics = _geometric_means([_metrics(r) for r in reports])
     metrics["trials"] = float(sum(trials))
     notes = [f"{name}: {_setting(r.config)}" for name, r in zip(systems, reports, strict=True)]
     if len(reports) > 1:
@@ -149,6 +146,12 @@ def _prepared(context: Context) -> Workload:
 
 def _machine(options: Mapping[str, Any]) -> Arch:
     return Arch.from_yaml(options["arch"]).replaced(**options["machine"])
+
+
+def _geometric_means(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    if len(parts) == 1:
+        return dict(parts[0])
+    return {name: float(np.exp(np.mean([np.log(p[name]) for p in parts]))) for name in parts[0]}
 
 
 def _metrics(report: Report) -> dict[str, float]:
