@@ -178,6 +178,7 @@ void bind_options(nb::module_& module) {
   timing("row_cycles", &sim::BankTiming::row_cycle);
   timing("column_cycles", &sim::BankTiming::column);
   timing("four_activates_cycles", &sim::BankTiming::four_activates);
+  timing("write_turn_cycles", &sim::BankTiming::write_turn);
 }
 
 }  // namespace

@@ -75,7 +75,7 @@ class PlainBanks:
     def ticks(self, cycles: float) -> Fraction:
         return Fraction(round(cycles * 1024), 1024)
 
-    def access(self, line: int, cycle: int) -> int:
+    def access(self, line: int, cycle: int, *, write: bool = False) -> int:
         t = self.timing
         at = {name: (line >> shift) % (1 << count) for name, (shift, count) in t.bits().items()}
         channel, rank = at["ch"], (at["ch"], at["ra"])
@@ -84,6 +84,8 @@ class PlainBanks:
         self.lines[channel] = number + 1
         on_bus = max(self.servers.get(channel, Fraction(0)), Fraction(cycle))
         self.servers[channel] = on_bus + self.ticks(t.burst_cycles / (1 - t.refresh_share))
+        if write:
+            self.servers[channel] += self.ticks(t.write_turn_cycles)
         rows = self.opened.setdefault(bank, [])
         is_open = bool(rows) and (
             rows[0][0] == at["ro"] or any(r == at["ro"] and number - n <= t.window for r, n in rows[1:4])
@@ -101,9 +103,12 @@ class PlainBanks:
             )
             self.servers["row", bank] = begun + self.ticks(t.row_cycles)
             self.servers[column] = begun + self.ticks(t.precharge_cycles + t.activate_cycles)
-        start = max(self.servers.get(column, Fraction(0)), Fraction(cycle))
-        self.servers[column] = start + self.ticks(t.column_cycles)
-        done = max(on_bus, start) + self.ticks(t.read_cycles + t.burst_cycles)
+        start = on_bus
+        for server in (column, ("group", bank[:3])):
+            free = max(self.servers.get(server, Fraction(0)), Fraction(cycle))
+            self.servers[server] = free + self.ticks(t.column_cycles)
+            start = max(start, free)
+        done = start + self.ticks(t.read_cycles + t.burst_cycles)
         self.last = max(self.last, done)
         return ceil(done)
 
@@ -171,7 +176,7 @@ class Plain:
         lines = self.given["output_lines" if kind == "output_lines" else "partial_lines"]
         self.counts[kind] += lines
         for k in range(lines):
-            self.banks.access(base + vertex * lines + k, cycle)
+            self.banks.access(base + vertex * lines + k, cycle, write=kind != "partial_read_lines")
 
     def stream_topology(self, num_bytes: int, cycle: int) -> None:
         self.topology_bytes += num_bytes
@@ -363,6 +368,7 @@ machines = st.builds(
         burst_cycles=st.sampled_from([1.0, 2.0, 3.3330078125]),
         refresh_share=st.sampled_from([0.0, 0.0625]),
         four_activates_cycles=st.sampled_from([0.0, 30.0, 26.5]),
+        write_turn_cycles=st.sampled_from([0.0, 2.5]),
         window=st.sampled_from([0, 2, 32]),
     ),
 )

@@ -79,7 +79,7 @@ class Run {
       out_.trace.cycle.push_back(cycle);
       out_.trace.write.push_back(write);
     }
-    return banks_.access(line, cycle);
+    return banks_.access(line, cycle, write);
   }
 
   void stream_topology(std::uint64_t bytes, std::int64_t cycle) {

@@ -19,12 +19,14 @@ Banks::Banks(const BankTiming& timing)
       row_cycle_(ticks(timing.row_cycle)),
       activation_(ticks(timing.four_activates / 4)),
       open_(ticks(timing.precharge + timing.activate)),
-      data_(ticks(timing.read + timing.burst)) {
+      data_(ticks(timing.read + timing.burst)),
+      turn_(ticks(timing.write_turn)) {
   const std::size_t channels = std::size_t{1} << timing.channel.count;
   const std::size_t ranks = channels << timing.rank.count;
   bus_.resize(channels);
   lines_.resize(channels);
   activations_.resize(ranks);
+  groups_.resize(ranks << timing.group.count);
   banks_.resize(ranks << (timing.group.count + timing.bank.count));
 }
 
@@ -43,7 +45,7 @@ bool Banks::open_row(Bank& bank, std::uint64_t row, std::int64_t line) const noe
   return false;
 }
 
-std::int64_t Banks::access(std::uint64_t line, std::int64_t cycle) noexcept {
+std::int64_t Banks::access(std::uint64_t line, std::int64_t cycle, bool write) noexcept {
   const std::uint64_t channel = timing_.channel.of(line);
   const std::uint64_t rank = (channel << timing_.rank.count) | timing_.rank.of(line);
   const std::uint64_t group = (rank << timing_.group.count) | timing_.group.of(line);
@@ -52,7 +54,7 @@ std::int64_t Banks::access(std::uint64_t line, std::int64_t cycle) noexcept {
 
   const std::int64_t asked = cycle * kTicks;
   const std::int64_t on_bus = std::max(bus_[channel], asked);
-  bus_[channel] = on_bus + burst_;
+  bus_[channel] = on_bus + burst_ + (write ? turn_ : 0);
   ++lines_[channel];
   if (hit) {
     ++row_hits_;
@@ -65,9 +67,11 @@ std::int64_t Banks::access(std::uint64_t line, std::int64_t cycle) noexcept {
     bank.closable = begun + row_cycle_;
     bank.column = begun + open_;
   }
-  const std::int64_t column = std::max(bank.column, asked);
-  bank.column = column + column_;
-  const std::int64_t done = std::max(on_bus, column) + data_;
+  const std::int64_t in_group = std::max(groups_[group], asked);
+  groups_[group] = in_group + column_;
+  const std::int64_t in_bank = std::max(bank.column, asked);
+  bank.column = in_bank + column_;
+  const std::int64_t done = std::max({on_bus, in_group, in_bank}) + data_;
   last_ = std::max(last_, done);
   return whole_cycles(done);
 }

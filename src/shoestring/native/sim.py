@@ -67,10 +67,10 @@ class CacheShape:
 class BankTiming:
     """The analytic DRAM model: channels, banks and row buffers as servers that a line passes through.
 
-    A line occupies its channel's bus for ``burst_cycles`` and its bank for ``column_cycles``. If its row is
-    not open, the bank first opens it: ``row_cycles`` after it opened the last one at the earliest, and as one
-    of four every ``four_activates_cycles`` in its rank. The slowest of bus, bank and rank decides, plus the
-    latency of the read. Each works its lines off in the order of their requests without waiting for the
+    A line occupies its channel's bus for ``burst_cycles`` (and ``write_turn_cycles`` when it is written), its
+    bank group and its bank for ``column_cycles``. If its row is not open, the bank first opens it: ``row_cycles`` after it opened the last one at the earliest, and as one
+    of four every ``four_activates_cycles`` in its rank. The slowest of bus, group, bank and rank decides, plus
+    the latency of the read. Each works its lines off in the order of their requests without waiting for the
     others, which is what a controller with a deep queue comes close to. A row counts as open if it is the one
     that its bank opened last, or if it was opened within the last ``window`` lines of its channel: a
     first-ready controller serves those together.
@@ -99,9 +99,11 @@ class BankTiming:
     row_cycles: float = 48.0
     """tRC = tRAS + tRP, the least time between two activations of a bank."""
     column_cycles: float = 2.0
-    """tCCD_L, the least time between two bursts of a bank."""
+    """tCCD_L, the least time between two bursts of a bank group."""
     four_activates_cycles: float = 30.0
     """tFAW of a rank."""
+    write_turn_cycles: float = 0.0
+    """Bus time lost a written line: turning the bus to and fro, over the lines of a batch of writes."""
     refresh_share: float = 0.0
     """tRFC / tREFI, the share of time in which no line moves, in [0, 1)."""
     window: int = 32
@@ -148,6 +150,7 @@ _TIMES = (
     "row_cycles",
     "column_cycles",
     "four_activates_cycles",
+    "write_turn_cycles",
 )
 
 

@@ -39,6 +39,7 @@ def machine_of(arch: Arch) -> Machine:
         )
     cycles = device.clock_ns * arch.clock_ghz
     accesses = cache.line_bytes // dram.access_bytes
+    batch = arch.dram.queue // 4 // accesses  # lines that the controller writes before it reads again
     timing = BankTiming(
         channels=geometry.channels,
         ranks=geometry.ranks,
@@ -53,6 +54,7 @@ def machine_of(arch: Arch) -> Machine:
         row_cycles=(clk.t_ras + clk.t_rp) * cycles,
         column_cycles=clk.t_ccd_l * accesses * cycles,
         four_activates_cycles=clk.t_faw * cycles,
+        write_turn_cycles=(clk.cl + clk.t_rtrs + clk.t_wtr_l) * cycles / max(1, batch),
         refresh_share=clk.t_rfc / clk.t_refi if clk.t_refi else 0.0,
         window=arch.dram.queue // 2,
     )

@@ -1,6 +1,6 @@
 #pragma once
-// The analytic DRAM of the aggregation core: a line passes three servers (bus of its channel, its bank, activations
-// of its rank), each of which works in the order of the requests and waits for none of the others. Which rows count as
+// The analytic DRAM of the aggregation core: a line passes the bus of its channel, its bank group, its bank, and the
+// activations of its rank. Each works in the order of the requests and waits for none of the others. Which rows count as
 // open depends on the order of the requests alone, so no time falls when a timing rises.
 
 #include <array>
@@ -25,6 +25,7 @@ struct BankTiming {
   Bits channel, rank, group, bank, row;
   std::uint32_t window = 32;  // lines of a channel that the controller sees together
   double burst = 2, read = 14, activate = 14, precharge = 14, row_cycle = 48, column = 2, four_activates = 30;
+  double write_turn = 0;  // of the bus, a written line
   double refresh_share = 0;
 };
 
@@ -40,9 +41,9 @@ class Banks {
   };
   BankTiming timing_;
   std::vector<Bank> banks_;
-  std::vector<std::int64_t> bus_, activations_;  // a channel; a channel and rank
+  std::vector<std::int64_t> bus_, activations_, groups_;  // a channel; its ranks; their groups
   std::vector<std::int64_t> lines_;              // a channel
-  std::int64_t burst_, column_, row_cycle_, activation_, open_, data_;
+  std::int64_t burst_, column_, row_cycle_, activation_, open_, data_, turn_;
   std::int64_t last_ = 0, row_hits_ = 0, row_misses_ = 0;
 
   bool open_row(Bank& bank, std::uint64_t row, std::int64_t line) const noexcept;
@@ -50,7 +51,7 @@ class Banks {
  public:
   explicit Banks(const BankTiming& timing);
   // A line is asked for at `cycle`; returns the first cycle at which its data are there.
-  std::int64_t access(std::uint64_t line, std::int64_t cycle) noexcept;
+  std::int64_t access(std::uint64_t line, std::int64_t cycle, bool write) noexcept;
   // The cycle at which the last line has moved.
   [[nodiscard]] std::int64_t drained() const noexcept;
   // Bus time of the channel with the most lines, in cycles.

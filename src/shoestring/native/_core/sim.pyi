@@ -168,6 +168,12 @@ class Options:
     @four_activates_cycles.setter
     def four_activates_cycles(self, arg: float, /) -> None: ...
 
+    @property
+    def write_turn_cycles(self) -> float: ...
+
+    @write_turn_cycles.setter
+    def write_turn_cycles(self, arg: float, /) -> None: ...
+
 def aggregate(indptr: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], indices: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], num_sources: int, options: Options, bounds: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], *, lines: Annotated[NDArray[numpy.uint16], dict(shape=(None,), order='C', device='cpu', writable=False)] | None, compute: Annotated[NDArray[numpy.uint16], dict(shape=(None,), order='C', device='cpu', writable=False)] | None, offsets: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)] | None, order: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None, pinned: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None) -> tuple:
     """
     Aggregate one slice; return counts, columns of the tiles, cycles of the engines, and the trace.
