@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EARLIEST", "load_exchange"]
 
-EARLIEST = "1970-01-01"
+EARLIEST = "1960-01-01"
 """First date that is asked for; some calendars begin later."""
 
 

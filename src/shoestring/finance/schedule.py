@@ -163,6 +163,11 @@ def _next_sessions(sessions: "pd.DatetimeIndex", calendar: str) -> "pd.DatetimeI
     if calendar == "weekday":
         return pd.DatetimeIndex(sessions + pd.offsets.BDay(1))
     known, _ = load_exchange(calendar)
+    if sessions[0] < known[0]:
+        raise ConfigError(
+            f"the calendar {calendar!r} begins on {known[0].date()}, after {sessions[0].date()}; "
+            "start later or use calendar='weekday'"
+        )
     place = known.searchsorted(sessions, side="right")
     if place.max() >= len(known):
         raise ConfigError(

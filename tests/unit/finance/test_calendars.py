@@ -14,6 +14,7 @@ from shoestring.finance.calendars import (
     sessions,
     usable_from,
 )
+from shoestring.finance.schedule import Schedule
 
 
 def texts(index: pd.DatetimeIndex) -> list[str]:
@@ -96,13 +97,20 @@ def test_every_third_session_of_a_year_is_found_by_counting() -> None:
     assert found == counted
 
 
+def test_sessions_before_the_calendar_are_refused_where_it_must_be_asked() -> None:
+    early = pd.bdate_range("1959-11-02", periods=80)
+    assert len(Schedule(rule="BME", calendar="weekday").due(early)) == 3
+    with pytest.raises(ConfigError, match=r"begins on 1960-01.*weekday"):
+        Schedule(rule="BME").due(early)
+
+
 def test_an_unknown_exchange_is_refused_with_a_neighbour() -> None:
     with pytest.raises(ConfigError, match=r"'XNYX' is not known.*XNYS"):
         sessions("XNYX", "2020-01-01", "2020-02-01")
 
 
 def test_dates_outside_the_calendar_are_refused() -> None:
-    with pytest.raises(DataError, match="the calendar XNYS knows 1970-01-01"):
+    with pytest.raises(DataError, match="the calendar XNYS knows 1960-01-01"):
         sessions("XNYS", "1950-01-01", "1980-01-01")
     with pytest.raises(DataError, match="update exchange-calendars"):
         sessions("XNYS", "2020-01-01", "2150-01-01")

@@ -6,6 +6,8 @@ import pytest
 
 from shoestring.core.errors import DataError
 from shoestring.finance.known import KnownTable
+from shoestring.finance.panel import PricePanel
+from shoestring.finance.strategy import Sources, view_of
 
 ROWS = [  # asset, period, known_at, eps
     ("A", "2019-12-31", "2020-02-10", 1.0),
@@ -43,6 +45,15 @@ def test_later_reports_cannot_be_reached_through_a_cut() -> None:
     assert len(cut.rows) == 3
     assert (cut.frame()["known_at"] <= pd.Timestamp("2020-05-31")).all()
     assert cut.latest("2030-01-01").loc["A", "eps"] == 2.0
+
+
+def test_a_strategy_sees_what_was_known_on_its_date() -> None:
+    panel = PricePanel.from_frame(
+        pd.DataFrame({"A": [1.0, 2.0]}, pd.DatetimeIndex(["2020-05-08", "2020-06-01"]))
+    )
+    sources = Sources(panel=panel, known={"eps": KnownTable.from_frame(frame())})
+    seen = [view_of(sources, day).known("eps").latest(day)["eps"]["A"] for day in panel.dates]
+    assert seen == [1.0, 2.0]
 
 
 def test_the_join_equals_asking_on_every_date() -> None:
