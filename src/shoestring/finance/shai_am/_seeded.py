@@ -140,10 +140,10 @@ class Remembers(Strategy):
     """A cache that outlives the date: what a later date put there is found by an earlier one."""
 
     def on_rebalance(self, ctx: Context, data: DataView) -> "pd.Series[float]":
-        """Hold what has, among all dates seen so far, the latest price furthest above the first."""
+        """Hold what rises most from now to the latest date that was seen so far."""
         _REMEMBERED[ctx.as_of] = data.prices().iloc[-1]
-        latest = _REMEMBERED[max(_REMEMBERED)].reindex(list(data.assets))
-        return top_k(latest, 3).equal_weight()
+        rise = _REMEMBERED[max(_REMEMBERED)] / _REMEMBERED[ctx.as_of]
+        return top_k(rise.reindex(list(data.assets)), 3).equal_weight()
 
 
 _REMEMBERED: dict[pd.Timestamp, "pd.Series[float]"] = {}
