@@ -202,8 +202,8 @@ def _table(
     if stock is not None:
         return tradeable(problem.files.aggregate_many(stock, problem.prices, baskets=baskets), problem.prices)
     assert etf_scores is not None
-    firms = [t for t in problem.statements.tickers if t in set(problem.prices.assets)]
-    flat = pd.DataFrame(0.0, index=when, columns=firms)
+    panel = feature_panel(problem.statements, problem.prices, when, problem.features)
+    flat = pd.DataFrame(np.where(panel.scored, 0.0, np.nan), index=when, columns=list(panel.tickers))
     table = tradeable(problem.files.aggregate_many(flat, problem.prices, baskets=baskets), problem.prices)
     score = etf_scores.stack(future_stack=True).reindex(table.index)
     return table.assign(score=score.to_numpy(float))
@@ -228,6 +228,7 @@ def _etf_figures(problem: Problem, table: pd.DataFrame) -> dict[str, float]:
             figures[name] = float(ic.mean())
     figures["scored_share"] = 100 * float(table["score"].notna().to_numpy()[eligible].mean())
     figures["coverage"] = 100 * float(table["coverage"].to_numpy()[eligible].mean())
+    figures["eligible"] = 100 * float(eligible.mean())
     return figures
 
 

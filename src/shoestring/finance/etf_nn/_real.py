@@ -23,7 +23,8 @@ SETS = ("key_statistics", "annual")
 MIN_NAMES = 5  # of a basket
 LABEL = (
     "Statements and prices are real; the ETFs are equally weighted baskets of the stocks of a sub-industry "
-    "or sector, and their deposit files are synthetic. Only stocks that were alive in 2024 are in the prices."
+    "or sector, and their deposit files are synthetic. Only stocks that have statements in the set and were alive in 2024 are "
+    "in the baskets."
 )
 
 
@@ -54,12 +55,13 @@ def load_problem(name: str, folder: Path) -> Problem:
     if name == "key_statistics":
         rows = pd.read_csv(_file(folder, "sp500_keystats_2003_2013.csv.gz"))
         statements = from_yahoo_key_statistics(rows, sectors)
-        first, start, end, age = "2003-06-01", "2009-01-02", "2013-12-31", 300
+        first, start, end, age = "2003-06-01", "2009-01-02", "2013-12-31", 400
     else:
         rows = pd.read_csv(_file(folder, "nyse_annual_fundamentals_2012_2016.csv.gz"))
         statements = from_annual_10k(rows, sectors)
         first, start, end, age = "2012-01-03", "2015-01-02", "2017-12-29", 500
-    close = close.loc[first:end].dropna(axis=1, how="all")
+    firms = set(statements.tickers)
+    close = close.loc[first:end, [c for c in close.columns if c in firms]].dropna(axis=1, how="all")
     groups = _groups(about, tuple(close.columns))
     etfs, files = basket_etfs(close, groups)
     return Problem(

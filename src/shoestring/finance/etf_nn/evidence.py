@@ -45,6 +45,7 @@ METRICS = (
     Metric(name="turnover", title="turnover a year", better="lower", digits=1),
     Metric(name="scored_share", title="ETFs scored", unit="%", better="neither", digits=0),
     Metric(name="coverage", title="coverage", unit="%", better="neither", digits=0),
+    Metric(name="eligible", title="ETFs eligible", unit="%", better="neither", digits=0),
 )
 
 NO_PAPER_FIGURE = (
