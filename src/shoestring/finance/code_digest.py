@@ -163,7 +163,9 @@ def _search_path(package: str) -> list[str]:
 def _is_project(name: str, origin: Path, top: str) -> bool:
     if name.partition(".")[0] in (top, "shoestring"):
         return True
-    return not any(origin.is_relative_to(folder) for folder in _OUTSIDE)
+    # An environment may be layered over another one, whose packages lie outside its own folders.
+    installed = not {"site-packages", "dist-packages"}.isdisjoint(origin.parts)
+    return not installed and not any(origin.is_relative_to(folder) for folder in _OUTSIDE)
 
 
 def _bytecode(thing: Any, seen: set[int] | None = None) -> list[Any]:
