@@ -23,8 +23,8 @@ SETS = ("key_statistics", "annual")
 MIN_NAMES = 5  # of a basket
 LABEL = (
     "Statements and prices are real; the ETFs are equally weighted baskets of the stocks of a sub-industry "
-    "or sector, and their deposit files are synthetic. Only stocks that have statements in the set and were alive in 2024 are "
-    "in the baskets."
+    "or sector, and their deposit files are synthetic. Only stocks that have statements in the set and were "
+    "alive in 2024 are in the baskets."
 )
 
 
