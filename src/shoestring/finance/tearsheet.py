@@ -204,7 +204,7 @@ def _section(place: int, name: str, backtest: Backtest, figures: Mapping[str, fl
         "turnover_unit": unit,
         "rolling": _rolling(backtest.returns, name, prefix),
         "months": _months(backtest.returns),
-        "figures": [(k.replace("_", " "), _number(v)) for k, v in figures.items()],
+        "figures": [(k.replace("_", " "), _own(v)) for k, v in figures.items()],
     }
 
 
@@ -311,7 +311,12 @@ def _bare_percent(value: float) -> str:
 
 
 def _number(value: float) -> str:
-    return "\N{EN DASH}" if np.isnan(value) else _signed(f"{value:.2f}")
+    return "\N{EN DASH}" if not np.isfinite(value) else _signed(f"{value:.2f}")
+
+
+def _own(value: float) -> str:
+    """Return a strategy's own figure; whole numbers without decimals."""
+    return _signed(f"{value:,.0f}") if np.isfinite(value) and value == round(value) else _number(value)
 
 
 def _signed(text: str) -> str:
