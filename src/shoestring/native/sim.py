@@ -68,12 +68,13 @@ class BankTiming:
     """The analytic DRAM model: channels, banks and row buffers as servers that a line passes through.
 
     A line occupies its channel's bus for ``burst_cycles`` (and ``write_turn_cycles`` when it is written), its
-    bank group and its bank for ``column_cycles``. If its row is not open, the bank first opens it: ``row_cycles`` after it opened the last one at the earliest, and as one
-    of four every ``four_activates_cycles`` in its rank. The slowest of bus, group, bank and rank decides, plus
-    the latency of the read. Each works its lines off in the order of their requests without waiting for the
-    others, which is what a controller with a deep queue comes close to. A row counts as open if it is the one
-    that its bank opened last, or if it was opened within the last ``window`` lines of its channel: a
-    first-ready controller serves those together.
+    bank group and its bank for ``column_cycles``. If its row is not open, the bank first opens it:
+    ``row_cycles`` after it opened the last one at the earliest, and as one of four every
+    ``four_activates_cycles`` in its rank. The slowest of bus, group, bank and rank decides, plus the latency
+    of the read. Each works its lines off in the order of their requests without waiting for the others, which
+    is what a controller with a deep queue comes close to. A row counts as open if it is the one that its bank
+    opened last, or if it was opened within the last ``window`` lines of its channel: a first-ready controller
+    serves those together.
     """
 
     channels: int = 8
