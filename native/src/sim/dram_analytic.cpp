@@ -1,19 +1,28 @@
 #include "shoestring/sim/dram_analytic.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <vector>
 
 namespace shoestring::sim {
 
 AnalyticDram::AnalyticDram(const DramSpec& spec)
     : spec_(spec),
-      window_(std::max(spec.queue / 2, 1)),
+      half_(std::max(spec.queue / 2, 1)),
+      high_(std::max(half_ * 3 / 4, 1)),
+      low_(half_ / 4),
       channels_(static_cast<std::size_t>(spec.geometry.channels)) {
   const auto& g = spec_.geometry;
+  const auto banks = static_cast<std::size_t>(g.ranks * g.banks());
   for (auto& channel : channels_) {
-    channel.banks.resize(static_cast<std::size_t>(g.ranks * g.banks()));
+    channel.banks.resize(banks);
     channel.group_clock.resize(static_cast<std::size_t>(g.ranks * g.bank_groups));
     channel.activate_clock.resize(static_cast<std::size_t>(g.ranks));
-    channel.runs.reserve(static_cast<std::size_t>(window_));
+    for (auto& window : channel.windows) {
+      window.first_run.resize(banks, -1);
+      window.pick.resize(banks, -1);
+      window.runs.reserve(static_cast<std::size_t>(half_));
+    }
   }
 }
 
@@ -21,82 +30,120 @@ void AnalyticDram::access(std::uint64_t access_number, bool is_write) {
   const auto& g = spec_.geometry;
   const auto at = spec_.map.decode(access_number);
   auto& channel = channels_[static_cast<std::size_t>(at.channel)];
-  const auto index = (at.rank * g.bank_groups + at.group) * g.banks_per_group + at.bank;
-  auto& bank = channel.banks[static_cast<std::size_t>(index)];
-  auto run = bank.first_run;
-  while (run >= 0 && channel.runs[static_cast<std::size_t>(run)].row != at.row) {
-    run = channel.runs[static_cast<std::size_t>(run)].next;
+  const auto kind = is_write ? kWrites : kReads;
+  auto& window = channel.windows[kind];
+  const auto bank = (at.rank * g.bank_groups + at.group) * g.banks_per_group + at.bank;
+  auto& first = window.first_run[static_cast<std::size_t>(bank)];
+  auto run = first;
+  while (run >= 0 && window.runs[static_cast<std::size_t>(run)].row != at.row) {
+    run = window.runs[static_cast<std::size_t>(run)].next;
   }
   if (run < 0) {
-    run = static_cast<std::int32_t>(channel.runs.size());
-    channel.runs.push_back({at.row, index, 0, 0, bank.first_run, false});
-    bank.first_run = run;
+    run = static_cast<std::int32_t>(window.runs.size());
+    // Room came while the last runs were served.
+    window.runs.push_back({at.row, bank, 0, first, false, (channel.front_before + channel.front) / 2});
+    first = run;
   }
-  auto& found = channel.runs[static_cast<std::size_t>(run)];
-  found.reads += !is_write;
-  found.writes += is_write;
-  if (++channel.pending == window_) close_window(channel);
+  ++window.runs[static_cast<std::size_t>(run)].accesses;
+  ++window.pending;
+  while (channel.windows[kReads].pending >= half_ || channel.windows[kWrites].pending >= high_) serve_window(channel);
 }
 
-// The work of one run moves the clocks of its bank, its bank group, its rank's activates and the bus.
-void AnalyticDram::serve_run(Channel& channel, const Run& run, double floor) const {
+double AnalyticDram::serve_run(Channel& channel, const Run& run, std::int32_t accesses,
+                               std::size_t kind, const Share& share) const {
+  const double floor = std::max(run.admitted, channel.turned);
   const auto& t = spec_.timing;
   const auto& g = spec_.geometry;
   auto& bank = channel.banks[static_cast<std::size_t>(run.bank)];
-  const auto accesses = run.reads + run.writes;
-  auto& group = channel.group_clock[static_cast<std::size_t>(run.bank / g.banks_per_group)];
-  group = std::max(group, floor) + accesses * t.t_ccd_l;
-  channel.bus_clock += accesses * std::max(t.burst, t.t_ccd_s);
-  channel.counts.reads += run.reads;
-  channel.counts.writes += run.writes;
-  if (run.hits) {
-    bank.clock = std::max(bank.clock, floor) + accesses * t.t_ccd_l;
-    channel.counts.row_hits += accesses;
-    return;
+  const double gap = std::max(t.t_ccd_l, t.burst);
+  // Open rows take turns on the bus: while this one is read, every other bank moves about as much.
+  const double shared = std::max(gap, t.burst * (1 + (share.banks - 1) * std::min(1.0, share.run / accesses)));
+  double first = std::max(bank.column, floor);
+  if (!run.hits) {
+    auto& activates = channel.activate_clock[static_cast<std::size_t>(run.bank / g.banks())];
+    activates = std::max(activates, floor);
+    // After a turn even the precharge comes only then.
+    const double closed = channel.turned >= run.admitted && bank.open_row >= 0 ? floor + t.t_rp : floor;
+    const double activate = std::max({bank.ready, activates, closed});
+    activates += std::max<double>(t.t_rrd_s, t.t_faw / 4.0);
+    first = activate + t.t_rcd;
+    bank.ready = activate + t.t_ras + t.t_rp;
+    bank.open_row = run.row;
+    ++channel.counts.activates;
   }
-  const auto tail = run.writes > 0 ? t.cwl + t.burst + t.t_wr : t.t_rtp;
-  const auto open = std::max(t.t_ras, t.t_rcd + (accesses - 1) * t.t_ccd_l + tail);
-  bank.clock = std::max(bank.clock, floor) + open + t.t_rp;
-  bank.open_row = run.row;
-  auto& activates = channel.activate_clock[static_cast<std::size_t>(run.bank / g.banks())];
-  activates = std::max(activates, floor) + std::max<double>(t.t_rrd_s, t.t_faw / 4.0);
-  channel.counts.row_hits += accesses - 1;
-  ++channel.counts.activates;
+  bank.column = first + (accesses - 1) * shared + gap;
+  const double recovery = kind == kWrites ? t.cwl + t.burst + t.t_wr : t.t_rtp;
+  bank.ready = std::max(bank.ready, bank.column - gap + recovery + t.t_rp);
+  auto& group = channel.group_clock[static_cast<std::size_t>(run.bank / g.banks_per_group)];
+  group = std::max(group, floor) + accesses * gap;
+  channel.bus_clock = std::max(channel.bus_clock, floor) + accesses * std::max(t.t_ccd_s, t.burst);
+  channel.counts.row_hits += accesses - (run.hits ? 0 : 1);
+  (kind == kWrites ? channel.counts.writes : channel.counts.reads) += accesses;
+  return std::max(bank.column, group);
 }
 
-void AnalyticDram::close_window(Channel& channel) const {
+// Reads go first until enough writes wait, then writes until few are left, as in the controller.
+std::size_t AnalyticDram::choose_kind(Channel& channel) const {
+  const auto reads = channel.windows[kReads].pending, writes = channel.windows[kWrites].pending;
+  const auto before = channel.kind;
+  if (before == kReads && (writes >= high_ || reads == 0)) channel.kind = kWrites;
+  if (before == kWrites && (writes == 0 || (writes <= low_ && reads > 0))) channel.kind = kReads;
+  if (channel.kind == before || channel.counts.reads + channel.counts.writes == 0) return channel.kind;
   const auto& t = spec_.timing;
-  const double floor = channel.front_before;
-  channel.bus_clock = std::max(channel.bus_clock, floor);
-  // Rows that are open already are served before they are closed.
-  for (auto& run : channel.runs) {
+  channel.turned = std::max(channel.progress, channel.bus_clock);
+  channel.bus_clock =
+      channel.turned + (channel.kind == kWrites ? std::max(t.cl + t.t_rtrs - t.cwl, 0) : t.cwl + t.t_wtr_s);
+  return channel.kind;
+}
+
+// Serves one run of every bank: the one of the open row, else the one that waits longest. The others stay.
+void AnalyticDram::serve_window(Channel& channel) const {
+  const auto kind = choose_kind(channel);
+  auto& window = channel.windows[kind];
+  auto& chosen = channel.chosen;
+  chosen.clear();
+  for (std::int32_t i = 0; i < static_cast<std::int32_t>(window.runs.size()); ++i) {
+    auto& run = window.runs[static_cast<std::size_t>(i)];
+    auto& pick = window.pick[static_cast<std::size_t>(run.bank)];
     run.hits = channel.banks[static_cast<std::size_t>(run.bank)].open_row == run.row;
-    if (run.hits) serve_run(channel, run, floor);
+    if (pick < 0) chosen.push_back(run.bank);
+    if (pick < 0 || run.hits) pick = i;
   }
-  double front = channel.front;
-  for (const auto& run : channel.runs) {
-    if (!run.hits) serve_run(channel, run, floor);
-    channel.banks[static_cast<std::size_t>(run.bank)].first_run = -1;
-    channel.has_read |= run.reads > 0;
-    channel.undrained += run.writes;
+  // A batch of writes ends when few are left, in all banks alike.
+  const bool batch = kind == kWrites && channel.windows[kReads].pending > 0;
+  auto budget = batch ? window.pending - low_ : window.pending;
+  Share share;
+  for (const auto bank : chosen) {
+    share.run += window.runs[static_cast<std::size_t>(window.pick[static_cast<std::size_t>(bank)])].accesses;
   }
-  // Writes leave in batches of a quarter of the queue; each batch turns the bus twice.
-  const auto batch = std::max(spec_.queue / 4, 1);
-  while (channel.undrained >= batch) {
-    channel.undrained -= batch;
-    if (channel.has_read) channel.bus_clock += t.cl + 2 * t.t_rtrs + t.t_wtr_s;
-    channel.has_read = false;
+  share.banks = static_cast<double>(chosen.size());
+  const double part = std::min(1.0, budget / share.run);
+  share.run *= part / share.banks;
+  double latest = 0;
+  for (const auto bank : chosen) {
+    auto& pick = window.pick[static_cast<std::size_t>(bank)];
+    auto& run = window.runs[static_cast<std::size_t>(pick)];
+    pick = -1;
+    window.first_run[static_cast<std::size_t>(bank)] = -1;
+    const auto accesses = std::min(budget, static_cast<std::int32_t>(std::ceil(run.accesses * part)));
+    if (accesses == 0) continue;
+    latest = std::max(latest, serve_run(channel, run, accesses, kind, share));
+    window.pending -= accesses;
+    budget -= accesses;
+    run.accesses -= accesses;
   }
-  for (const auto& run : channel.runs) {
-    const auto& g = spec_.geometry;
-    front = std::max({front, channel.banks[static_cast<std::size_t>(run.bank)].clock - t.t_rp,
-                      channel.group_clock[static_cast<std::size_t>(run.bank / g.banks_per_group)],
-                      channel.activate_clock[static_cast<std::size_t>(run.bank / g.banks())]});
-  }
+  channel.progress = latest;
   channel.front_before = channel.front;
-  channel.front = std::max(front, channel.bus_clock);
-  channel.runs.clear();
-  channel.pending = 0;
+  channel.front = std::max({channel.front, latest, channel.bus_clock});
+  // What waits moves together; lists of runs are linked again.
+  std::erase_if(window.runs, [](const Run& run) { return run.accesses == 0; });
+  for (const auto& run : window.runs) window.first_run[static_cast<std::size_t>(run.bank)] = -1;
+  for (std::int32_t i = 0; i < static_cast<std::int32_t>(window.runs.size()); ++i) {
+    auto& run = window.runs[static_cast<std::size_t>(i)];
+    auto& first = window.first_run[static_cast<std::size_t>(run.bank)];
+    run.next = first;
+    first = i;
+  }
 }
 
 DramCounts AnalyticDram::counts() const {
@@ -104,7 +151,7 @@ DramCounts AnalyticDram::counts() const {
   DramCounts total;
   double slowest = 0;
   for (auto channel : channels_) {
-    if (channel.pending > 0) close_window(channel);
+    while (channel.windows[kReads].pending + channel.windows[kWrites].pending > 0) serve_window(channel);
     slowest = std::max(slowest, channel.front);
     total.reads += channel.counts.reads;
     total.writes += channel.counts.writes;
@@ -115,9 +162,10 @@ DramCounts AnalyticDram::counts() const {
   slowest += t.cl + t.burst;
   if (t.t_refi > 0) {
     // A refresh costs its own time, the closing of the rows before it and the opening of the first one after it.
-    const double refreshes = slowest / (t.t_refi - t.t_rfc - t.t_rp - t.t_rcd);
-    slowest += refreshes * (t.t_rfc + t.t_rp + t.t_rcd);
-    total.refreshes = static_cast<std::int64_t>(refreshes) * spec_.geometry.channels * spec_.geometry.ranks;
+    const double each = t.t_rfc + t.t_rp + t.t_rcd;
+    const auto refreshes = static_cast<std::int64_t>(slowest / (t.t_refi - each));
+    slowest += static_cast<double>(refreshes) * each;
+    total.refreshes = refreshes * spec_.geometry.channels * spec_.geometry.ranks;
   }
   total.cycles = static_cast<std::int64_t>(slowest);
   return total;

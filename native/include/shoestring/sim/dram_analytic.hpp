@@ -1,7 +1,8 @@
 #pragma once
 // Level (a) of the DRAM: open rows and the bounds of bus, bank groups, activates and banks, without a schedule.
-// A few nanoseconds an access; fed one access after the other in the order in which they reach the controller.
+// A few tens of nanoseconds an access; fed one after the other in the order in which they reach the controllers.
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -18,10 +19,11 @@ struct DramCounts {
   std::int64_t cycles = 0;     // clocks of the memory until the last access is done; the slowest channel counts
 };
 
-// Every channel looks at its accesses in windows of half a queue: within a window those of one row are served
-// together (first ready, first come), so a row opens once a window at most. Every resource (data bus, bank group,
-// the activates of a rank, bank) has a clock that the window's work moves on. A clock may lag behind the furthest
-// one by two windows, as no controller can use idle time that lies further back than its queue.
+// Every channel collects reads and writes apart, as its controller does, and serves one kind at a time: reads until
+// writes fill three quarters of their half of the queue, then writes until a quarter is left. A step serves one run of
+// every bank, all that waits for one row (first ready, first come), and new accesses take the room. Data bus, bank
+// groups, activates of a rank and banks have clocks that the work moves on, none from before the access came in. From
+// one kind to the other the bus turns, and the rows of the new kind are opened only then.
 class AnalyticDram {
  public:
   explicit AnalyticDram(const DramSpec& spec);
@@ -36,37 +38,55 @@ class AnalyticDram {
  private:
   struct Bank {
     std::int32_t open_row = -1;
-    std::int32_t first_run = -1;  // runs of this window, a list through Channel::runs
-    double clock = 0;
+    double ready = 0;   // for the next activate
+    double column = 0;  // for the next access to the open row
   };
   // Accesses of a window to one row of one bank.
   struct Run {
     std::int32_t row = 0;
     std::int32_t bank = 0;
-    std::int32_t reads = 0;
-    std::int32_t writes = 0;
-    std::int32_t next = -1;
-    bool hits = false;  // the row was open when the window began
+    std::int32_t accesses = 0;
+    std::int32_t next = -1;  // of the same bank
+    bool hits = false;    // the row is open
+    double admitted = 0;  // when the first of them came in
+  };
+  // What waits of one kind.
+  struct Window {
+    std::vector<Run> runs;
+    std::vector<std::int32_t> first_run;  // of each bank
+    std::vector<std::int32_t> pick;       // of each bank, while a window is served
+    std::int32_t pending = 0;
+  };
+  // Who shares the bus in a window.
+  struct Share {
+    double banks = 0;  // that take part
+    double run = 0;    // mean length of a run
   };
   struct Channel {
+    std::array<Window, 2> windows;  // reads, writes
     std::vector<Bank> banks;
     std::vector<double> group_clock;
     std::vector<double> activate_clock;  // of a rank
-    std::vector<Run> runs;
     double bus_clock = 0;
-    double front = 0;       // the furthest clock after the last window
+    double front = 0;         // the furthest clock after the last window
     double front_before = 0;  // and after the one before it
-    std::int32_t pending = 0;
-    std::int32_t undrained = 0;  // writes since the last turn of the bus
-    bool has_read = false;
+    double progress = 0;  // end of the last runs
+    double turned = 0;    // when the bus turned
+    std::size_t kind = 0;
+    std::vector<std::int32_t> chosen;  // banks, while a window is served
     DramCounts counts;
   };
+  static constexpr std::size_t kReads = 0, kWrites = 1;
 
-  void close_window(Channel& channel) const;
-  void serve_run(Channel& channel, const Run& run, double floor) const;
+  std::size_t choose_kind(Channel& channel) const;
+  void serve_window(Channel& channel) const;
+  // Returns when the last access of the run is issued and its bank group is free again.
+  double serve_run(Channel& channel, const Run& run, std::int32_t accesses, std::size_t kind,
+                   const Share& share) const;
 
   DramSpec spec_;
-  std::int32_t window_;
+  std::int32_t half_;   // of the queue
+  std::int32_t high_, low_;  // writes that begin a batch, and that end it
   std::vector<Channel> channels_;
 };
 
