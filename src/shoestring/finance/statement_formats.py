@@ -165,7 +165,7 @@ def from_annual_10k(
     rows = items.assign(
         total_debt=frame[debt].sum(axis=1),
         ticker=ticker,
-        period_end=_days(frame["Period Ending"]),
+        period_end=_days(frame["Period Ending"], "mixed"),
         sector=ticker.map(dict(sectors or {})),
     )
     rows = rows.drop_duplicates(["ticker", "period_end"], keep="last")
@@ -181,8 +181,13 @@ def _need(frame: pd.DataFrame, columns: tuple[str, ...]) -> None:
         )
 
 
-def _days(column: "pd.Series[str]") -> "pd.Series[pd.Timestamp]":
-    return pd.to_datetime(column).dt.normalize().astype("datetime64[ns]")
+def _days(column: "pd.Series[str]", layout: str = "ISO8601") -> "pd.Series[pd.Timestamp]":
+    try:
+        return pd.to_datetime(column, format=layout).dt.normalize().astype("datetime64[ns]")
+    except (ValueError, TypeError) as e:
+        raise DataError(
+            f"{column.name} holds values that are no dates ({e}); write them as YYYY-MM-DD"
+        ) from e
 
 
 def _yields(ratios: pd.DataFrame) -> pd.DataFrame:

@@ -83,7 +83,7 @@ def test_few_names_shrink_the_score() -> None:
 
 def test_prices_of_the_date_weigh_the_shares_of_the_file() -> None:
     close = pd.Series(10.0, DATES)
-    close[DATES >= pd.Timestamp("2020-01-20")] = 30.0
+    close[pd.Timestamp("2020-01-20") <= DATES] = 30.0
     made = files(*SIMPLE)
     row = made.aggregate(SCORES, prices(A=close), "2020-01-21").loc["E1"]
     assert row["score"] == pytest.approx((3000 * 1 + 1000 * 2 + 1000 * 6) / 5000)
@@ -91,7 +91,7 @@ def test_prices_of_the_date_weigh_the_shares_of_the_file() -> None:
 
 def test_a_split_after_the_files_date_changes_no_weight() -> None:
     factor = pd.DataFrame(1.0, DATES, [*"ABC", "E1", "E2"])
-    factor.loc[DATES >= pd.Timestamp("2020-01-20"), "A"] = 2.0
+    factor.loc[pd.Timestamp("2020-01-20") <= DATES, "A"] = 2.0
     close = prices().close
     panel = PricePanel.from_frame(close, unadjusted_close=close / factor, split_factor=factor)
     made = files(*SIMPLE)
@@ -109,7 +109,7 @@ def test_raw_shares_go_with_unadjusted_prices() -> None:
 
 def test_a_delisted_component_weighs_nothing_and_a_halted_one_keeps_its_price() -> None:
     gone = pd.Series(10.0, DATES)
-    gone[DATES > pd.Timestamp("2020-01-14")] = NAN
+    gone[pd.Timestamp("2020-01-14") < DATES] = NAN
     made = files(*SIMPLE)
     halted = made.aggregate(SCORES, prices(A=gone), "2020-01-15").loc["E1"]
     delisted = made.aggregate(SCORES, prices(A=gone), "2020-01-27").loc["E1"]

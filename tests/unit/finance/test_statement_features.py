@@ -17,9 +17,7 @@ DATES = pd.bdate_range("2019-01-01", "2021-12-31")
 PLAIN = FeatureConfig(sector_neutral=False)
 
 
-def make(
-    num_firms: int = 6, seed: int = 0
-) -> tuple[Statements, PricePanel, pd.DataFrame]:
+def make(num_firms: int = 6, seed: int = 0) -> tuple[Statements, PricePanel, pd.DataFrame]:
     rng = np.random.default_rng(seed)
     ends = pd.date_range("2018-03-31", periods=15, freq="QE")
     rows = pd.DataFrame(

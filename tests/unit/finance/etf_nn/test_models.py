@@ -103,7 +103,10 @@ def test_scores_find_the_planted_signal(market: SyntheticMarket) -> None:
         {"training": replace(TRAINING, loss="rank_ic")},
         {"training": replace(TRAINING, loss="pairwise", window_years=2)},
         {"sector_neutral": False},
-        {"features": FeatureConfig(quarters=2), "network": NetworkConfig(encoder="gru", gru_width=6, hidden=())},
+        {
+            "features": FeatureConfig(quarters=2),
+            "network": NetworkConfig(encoder="gru", gru_width=6, hidden=()),
+        },
         {"ensemble": 1, "horizon": "6M"},
     ],
 )

@@ -1,0 +1,55 @@
+"""The strategy on the platform's one path: the same weights in every mode, and nothing looks ahead."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from shoestring.finance.etf_nn import EtfNnStrategy, StatementNet, SyntheticMarket
+from shoestring.finance.panel import PricePanel
+from shoestring.finance.run import decide, run_strategy
+
+RULE = EtfNnStrategy(top=3, ensemble=2, epochs=3)
+
+
+@pytest.fixture(scope="module")
+def weights(market: SyntheticMarket) -> pd.DataFrame:
+    known = {"statements": market.statements, "deposit_files": market.files}
+    return run_strategy(RULE, market.prices, "2009-01-01", "2009-04-30", known=known)
+
+
+def test_it_holds_etfs_only(market: SyntheticMarket, weights: pd.DataFrame) -> None:
+    held = weights.columns[(weights > 0).any()]
+    assert set(held) <= set(market.files.etfs)
+    assert ((weights > 0).sum(axis=1) == 3).all()
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0)
+
+
+def test_one_live_date_gives_the_bits_of_the_backtest(market: SyntheticMarket, weights: pd.DataFrame) -> None:
+    date = weights.index[-1]
+    known = {"statements": market.statements, "deposit_files": market.files}
+    live = decide(RULE, market.prices, date, known=known).weights
+    assert live.iloc[0].equals(weights.loc[date])
+
+
+def test_data_of_later_dates_change_no_weight(market: SyntheticMarket, weights: pd.DataFrame) -> None:
+    date = weights.index[1]
+    statements = market.statements.frame()
+    statements.loc[statements["known_at"] > date, list(market.statements.items)] *= -2.0
+    files = market.files.frame()
+    files.loc[files["known_at"] > date, "shares"] *= 7.0
+    fields = {n: f.copy() for n, f in market.prices.fields.items()}
+    for frame in fields.values():
+        frame.loc[frame.index > date] *= np.linspace(0.5, 2, frame.shape[1])
+    known = {
+        "statements": market.statements.with_frame(statements),
+        "deposit_files": market.files.with_frame(files),
+    }
+    other = run_strategy(RULE, PricePanel.from_frame(**fields), "2009-01-01", date, known=known)
+    pd.testing.assert_frame_equal(other, weights.loc[:date], check_exact=True)
+
+
+def test_its_network_is_the_one_that_its_parameters_name() -> None:
+    net = RULE.model(seed=7)
+    assert isinstance(net, StatementNet)
+    assert (net.ensemble, net.seed, net.training.epochs, net.horizon) == (2, 7, 3, "3M")
+    assert EtfNnStrategy.from_params({"top": 2, "weighting": "softmax"}).weighting == "softmax"
