@@ -157,7 +157,8 @@ def _checked_targets(
     index = weights.index
     if not isinstance(index, pd.DatetimeIndex):
         raise DataError(f"the rows of weights are indexed by {type(index).__name__}; give rebalance dates")
-    unknown = [str(c) for c in weights.columns if str(c) not in set(panel.assets)]
+    known = set(panel.assets)
+    unknown = [str(c) for c in weights.columns if str(c) not in known]
     if unknown:
         raise DataError(f"weights name the asset {unknown[0]!r}, which has no prices; drop it or add prices")
     if not weights.columns.is_unique:

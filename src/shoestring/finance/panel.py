@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -84,14 +85,14 @@ class PricePanel:
         """Closing prices, [T, N]; a copy on write."""
         return self.field("close")
 
-    @property
+    @cached_property
     def dates(self) -> pd.DatetimeIndex:
         """The T dates."""
         index = self.fields["close"].index
         assert isinstance(index, pd.DatetimeIndex)
         return index
 
-    @property
+    @cached_property
     def assets(self) -> tuple[str, ...]:
         """The N names."""
         return tuple(self.fields["close"].columns)
@@ -142,7 +143,8 @@ class PricePanel:
 
     def select(self, assets: list[str] | tuple[str, ...]) -> "PricePanel":
         """Return a panel of some of the assets, in the order given."""
-        missing = [a for a in assets if a not in set(self.assets)]
+        known = set(self.assets)
+        missing = [a for a in assets if a not in known]
         if missing:
             raise DataError(f"the panel has no asset {missing[0]!r}; its assets start {self.assets[:5]}")
         return PricePanel(_Fields({n: f[list(assets)] for n, f in self.fields.items()}))
