@@ -79,7 +79,9 @@ class YamlModel(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as e:
-            raise ConfigError(f"{origin}: {_explain(cls, e.errors()[0])}") from None
+            # A misspelt key is also a missing one; the spelling is the cause.
+            worst = min(e.errors(), key=lambda error: error["type"] != "extra_forbidden")
+            raise ConfigError(f"{origin}: {_explain(cls, worst)}") from None
 
     def to_text(self) -> str:
         """Return the model as YAML with every value resolved."""
