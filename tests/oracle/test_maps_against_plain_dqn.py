@@ -114,7 +114,7 @@ class PlainDqn:
         q = self.network.train()(self.states([(c, t) for c, t, _, _ in batch]))
         loss = (target - q.gather(0, action.unsqueeze(0))[0]).square().mean()
         self.optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         self.optimizer.step()
         self.updates += 1
         if self.updates % 7 == 0:
@@ -122,7 +122,7 @@ class PlainDqn:
         return float(loss.detach())
 
 
-def config(lam: float, **more: int) -> MapsConfig:
+def config(lam: float) -> MapsConfig:
     training = TrainingConfig(
         batch_size=BATCH,
         collect=COLLECT,
@@ -131,7 +131,7 @@ def config(lam: float, **more: int) -> MapsConfig:
         target_every=7,
         epsilon_decay=0.999,
     )
-    return MapsConfig(n_agents=1, window=WINDOW, lam=lam, gamma=GAMMA, training=training, **more)
+    return MapsConfig(n_agents=1, window=WINDOW, lam=lam, gamma=GAMMA, training=training)
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.5, 1.0])
