@@ -49,8 +49,10 @@ def test_the_sparse_product_equals_the_definition(seed: int) -> None:
     values[rng.random(values.shape) < 0.25] = np.nan
     scores = pd.DataFrame(values, DATES, STOCKS)
     got = files.aggregate_many(scores, panel)
-    for (date, etf), row in got.iterrows():
-        score, coverage, neff = dense(frame, close, scores.loc[date], date, etf)
+    for date, etf in got.index.to_list():
+        row = got.loc[(date, etf)]
+        today = pd.Series(values[DATES.get_indexer([date])[0]], STOCKS)
+        score, coverage, neff = dense(frame, close, today, date, etf)
         np.testing.assert_allclose(row["score"], score, rtol=1e-10)
         np.testing.assert_allclose(row["coverage"], coverage, rtol=1e-10)
         np.testing.assert_allclose(row["neff"], neff, rtol=1e-10)

@@ -111,6 +111,12 @@ class DepositFiles:
         """
         if max_age_days < 1:
             raise ConfigError(f"max_age_days={max_age_days} leaves no file to use; give at least 1")
+        if "known_at" in frame.columns and len(frame):  # the form of `frame`
+            max_age_days = int(frame["max_age_days"].iloc[0])
+            given = frame.loc[frame["multiplier"] != "", ["etf", "multiplier"]].drop_duplicates("etf")
+            pairs = zip(given["etf"], given["multiplier"], strict=True)
+            multipliers = {str(e): None if m == "none" else float(m) for e, m in pairs}
+            frame = frame.assign(date=frame["known_at"] - pd.Timedelta(days=1))
         rows = _checked_rows(frame)
         keys = ["date", "etf"]
         cash = rows.groupby(keys)["cash"].agg(["min", "max"])
@@ -181,12 +187,22 @@ class DepositFiles:
     def frame(self) -> pd.DataFrame:
         """Return all rows in the form of `from_frame`, with ``known_at``, the day after the file's date."""
         parts = self.rows.merge(self.files.reset_index(names="file"), on="file", how="right")
-        made = parts[["date", "etf", "ticker", "shares", "cash"]]
-        return made.assign(known_at=made["date"] + pd.Timedelta(days=1)).reset_index(drop=True)
+        made = parts[["date", "etf", "ticker", "shares", "cash"]].reset_index(drop=True)
+        factor = {e: "none" if m is None else repr(float(m)) for e, m in self.multipliers.items()}
+        return made.assign(
+            known_at=made["date"] + pd.Timedelta(days=1),
+            max_age_days=self.max_age_days,
+            multiplier=[factor.get(e, "") for e in made["etf"]],
+        )
 
     def with_frame(self, frame: pd.DataFrame) -> "DepositFiles":
-        """Return files with other rows, in the form that `frame` gives."""
-        rows = frame.assign(date=frame["known_at"] - pd.Timedelta(days=1)).drop(columns="known_at")
+        """Return files with other rows, in the form that `frame` gives.
+
+        The platform's look-ahead detector shakes numbers without knowing what they mean: shares lose their
+        sign here, and a file takes its first amount of cash.
+        """
+        first = frame.groupby(["known_at", "etf"])["cash"].transform("first")
+        rows = frame.assign(shares=frame["shares"].abs(), cash=first)
         return DepositFiles.from_frame(rows, max_age_days=self.max_age_days, multipliers=self.multipliers)
 
     def baskets(self, prices: PricePanel, dates: Sequence[pd.Timestamp] | pd.DatetimeIndex) -> Baskets:

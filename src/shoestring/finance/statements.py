@@ -108,6 +108,9 @@ class Statements:
                 "give 0 or more"
             )
         rows = frame.rename(columns=dict(columns or {}))
+        if "known_at" in rows.columns:  # the form of `frame`
+            periods_per_year = int(rows["periods_per_year"].iloc[0]) if len(rows) else periods_per_year
+            rows = rows.assign(filed=rows["known_at"]).drop(columns=["known_at", "periods_per_year"])
         rows, assumed = _with_keys(rows, filing_lag_days)
         if {"item", "value"} <= set(rows.columns):
             rows = _widen(rows)
@@ -134,13 +137,12 @@ class Statements:
         return self.cut(date)
 
     def frame(self) -> pd.DataFrame:
-        """Return a copy of all rows, with ``known_at`` for the platform's look-ahead detector."""
-        return self.rows.assign(known_at=self.rows["filed"])
+        """Return a copy of all rows, with ``known_at`` and ``periods_per_year``; `from_frame` takes it."""
+        return self.rows.assign(known_at=self.rows["filed"], periods_per_year=self.periods_per_year)
 
     def with_frame(self, frame: pd.DataFrame) -> "Statements":
         """Return statements with other rows, in the form that `frame` gives."""
-        rows = frame.assign(filed=frame["known_at"]).drop(columns="known_at")
-        return Statements.from_frame(rows, periods_per_year=self.periods_per_year)
+        return Statements.from_frame(frame, periods_per_year=self.periods_per_year)
 
     def snapshots(self, num_lags: int, tickers: Sequence[str] | None = None) -> Snapshots:
         """Return the state of knowledge after each filing; see `Snapshots`.

@@ -89,7 +89,7 @@ def test_scores_of_a_date_do_not_depend_on_other_dates_bit_for_bit(
 
 def test_scores_find_the_planted_signal(market: SyntheticMarket) -> None:
     model = net(training=replace(TRAINING, epochs=15, patience=15)).fit(market.statements, market.prices, END)
-    dates = market.signal.index[market.signal.index > END][:-1]
+    dates = pd.DatetimeIndex(market.signal.index[market.signal.index > END][:-1])
     scores = model.predict_many(market.statements, market.prices, dates)
     truth = market.signal.loc[dates].shift(1)  # filed by then: the quarter before
     assert scores.corrwith(truth[scores.columns], axis=1, method="spearman").mean() > 0.2
@@ -187,11 +187,18 @@ def test_a_clone_has_the_same_options_and_is_not_fitted(fitted: StatementNet) ->
     assert not hasattr(copy, "network_")
 
 
-def test_ridge_learns_from_the_same_rows_as_scikit_learn(market: SyntheticMarket) -> None:
+def test_ridge_learns_from_the_same_rows_as_scikit_learn(
+    market: SyntheticMarket, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = StatementRegressor(Ridge(alpha=10.0), training=TRAINING)
     kept: list[Samples] = []
-    original = model._fit_samples
-    model._fit_samples = lambda s: (kept.append(s), original(s))[1]  # type: ignore[method-assign,func-returns-value]
+    original = StatementRegressor._fit_samples
+
+    def keep(self: StatementRegressor, rows: Samples) -> None:
+        kept.append(rows)
+        original(self, rows)
+
+    monkeypatch.setattr(StatementRegressor, "_fit_samples", keep)
     model.fit(market.statements, market.prices, END)
     x = kept[0].x.reshape(len(kept[0].x), -1).astype(float)
     want = Ridge(alpha=10.0).fit(x, kept[0].y)

@@ -100,9 +100,8 @@ def test_returns_that_are_missing_short_or_broken_are_refused() -> None:
 
 def test_a_fund_listed_today_has_the_past_of_its_basket(market: SyntheticMarket) -> None:
     young = market.thematic[0]
-    first = market.prices.close[young].first_valid_index()
-    assert first is not None
-    date = market.prices.dates[market.prices.dates.get_loc(first) + 1]
+    first = int(market.prices.close[young].notna().to_numpy().argmax())
+    date = pd.Timestamp(market.prices.dates[first + 1])
     baskets = market.files.baskets(market.prices, [date])
     past = basket_returns(baskets, 0, market.prices, 100)[young]
     weights = pd.Series(baskets.at(0).toarray()[baskets.etfs.index(young)], market.prices.assets)
