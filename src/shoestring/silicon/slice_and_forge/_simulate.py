@@ -13,7 +13,13 @@ from shoestring.silicon.arch import Arch
 from shoestring.silicon.slice_and_forge._sweep import Sweep, sweep_phase
 from shoestring.silicon.slice_and_forge._tuner import Proposal, Setting, Tuner
 from shoestring.silicon.slice_and_forge.config import CONTIGUOUS, SnfConfig
-from shoestring.silicon.slice_and_forge.functional import even_runs, fitting_tiles, run_bounds, unit_count
+from shoestring.silicon.slice_and_forge.functional import (
+    even_runs,
+    fitting_tiles,
+    nearest_power,
+    run_bounds,
+    unit_count,
+)
 from shoestring.silicon.systolic import Gemm, combination_cycles
 from shoestring.silicon.topology import Topology, load_graph
 
@@ -127,9 +133,9 @@ class Simulation:
         }
 
     def write(self, folder: Path) -> None:
-        """Write ``rounds.csv``, ``layers.csv``, ``summary.csv``, ``config.resolved.yaml``, ``convergence.svg``.
+        """Write ``{rounds,layers,summary}.csv``, ``config.resolved.yaml`` and ``convergence.svg``.
 
-        Each file is written atomically.
+        Each file is written atomically; with the oracle, ``sweep.csv`` too.
         """
         import pandas as pd
 
@@ -199,9 +205,10 @@ class _Run:
         done = self.phase.run(columns, run_bounds(self.num, setting.runs), strip)
         return RoundRow(layer, part, columns, setting, done, self.phase.lines(columns), proposal.decision)
 
-    def start(self, tiles: int | None, fill: float) -> Setting:
-        if tiles is None:
-            tiles = fitting_tiles(self.num, self.lines, self.cache_lines, fill=fill, most=self.units)
+    def fitting(self, fill: float) -> int:
+        return fitting_tiles(self.num, self.lines, self.cache_lines, fill=fill, most=self.units)
+
+    def even(self, tiles: int) -> Setting:
         return Setting(even_runs(self.units, tiles), self.config.strip)
 
     def constant(self) -> tuple[list[RoundRow], bool, Sweep | None]:
@@ -212,7 +219,7 @@ class _Run:
             best = oracle.best()
             setting = Setting(even_runs(self.units, best.tiles), best.strip)
         else:
-            setting = self.start(config.tiles if config.tiler == "fixed" else None, fill=1.0)
+            setting = self.even(config.tiles if config.tiler == "fixed" else self.fitting(1.0))
         rows = [
             self.measure(layer, part, Proposal(setting, config.tiler))
             for layer in range(config.layers)
@@ -228,8 +235,14 @@ class _Run:
         tuner: Tuner | None = None
         for layer in range(self.config.layers):
             if tuner is None or not morphing.warm_start:
-                start = self.start(morphing.start_tiles, fill=0.5)
-                tuner = Tuner(morphing, start, cache_lines=self.cache_lines, lines=self.lines)
+                tiles = morphing.start_tiles or nearest_power(self.fitting(0.5), most=self.units)
+                tuner = Tuner(
+                    morphing,
+                    self.even(tiles),
+                    cache_lines=self.cache_lines,
+                    lines=self.lines,
+                    engines=self.phase.machine.engines,
+                )
             for part, columns in enumerate(self.columns):
                 comparable = self.phase.lines(columns) == self.lines
                 proposal = tuner.propose() if part < exploring and comparable else tuner.stay()

@@ -1,5 +1,6 @@
 """The morphing controller: what the next round runs, decided by the rounds before it and nothing else."""
 
+import math
 from collections.abc import Generator
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from shoestring.silicon.slice_and_forge.functional import (
     apply_changes,
     even_runs,
     find_changes,
+    nearest_power,
 )
 
 __all__ = ["Proposal", "Setting", "Tuner"]
@@ -58,8 +60,9 @@ class Tuner:
     config : MorphingConfig
     start : Setting
         Of the first round.
-    cache_lines, lines : int
-        Lines of the cache, and of a record (and partial sum) of the slice.
+    cache_lines, lines, engines : int
+        Lines of the cache, and of a record (and partial sum) of the slice; engines, as one alone has no
+        strips to share.
 
     Notes
     -----
@@ -67,8 +70,11 @@ class Tuner:
     Deterministic. Every change is tried once, so it ends.
     """
 
-    def __init__(self, config: MorphingConfig, start: Setting, *, cache_lines: int, lines: int) -> None:
+    def __init__(
+        self, config: MorphingConfig, start: Setting, *, cache_lines: int, lines: int, engines: int
+    ) -> None:
         self._config = config
+        self._engines = engines
         self._start = start
         self._cache_lines = cache_lines
         self._lines = lines
@@ -111,7 +117,7 @@ class Tuner:
         yield Proposal(self._start, "start")
         if self._config.global_phase and not (self.best.tiles == 1 and self._fits()):
             yield from self._climb()
-        if self._config.policy_phase:
+        if self._config.policy_phase and self._engines > 1:
             yield from self._policies()
         if self._config.local_phase:
             yield from self._morph()
@@ -125,36 +131,56 @@ class Tuner:
     def _climb(self) -> _Steps:
         """Phase A: double the tiles while that pays, else halve them while that pays."""
         assert self._best is not None
-        rises = False
         tiles = self.best.tiles
         while not self._fits() and tiles < self._units:
             tiles = min(2 * tiles, self._units)
-            before = self._best.cost
-            seen = yield Proposal(Setting(even_runs(self._units, tiles), self.best.strip), f"tiles {tiles}")
-            if seen.cost > before * (1 - self._config.climb):
+            if not (yield from self._pays(tiles)):
                 break
-            rises = True
-        tiles = self._start.tiles
-        while not rises and tiles > 1:
+        if self.best.tiles > self._start.tiles:
+            return
+        tiles = self._roomy()
+        while tiles >= 1:
+            if not (yield from self._pays(tiles)):
+                break
             tiles //= 2
-            before = self._best.cost
-            seen = yield Proposal(Setting(even_runs(self._units, tiles), self.best.strip), f"tiles {tiles}")
-            if seen.cost > before * (1 - self._config.climb):
-                break
+
+    def _pays(self, tiles: int) -> Generator[Proposal, _Seen, bool]:
+        assert self._best is not None
+        before = self._best.cost
+        seen = yield Proposal(Setting(even_runs(self._units, tiles), self.best.strip), f"tiles {tiles}")
+        return seen.cost < before * (1 - self._config.climb)
+
+    def _roomy(self) -> int:
+        """Half the tiles, or fewer where so few would still hold the distinct lines that were counted."""
+        assert self._best is not None
+        half = self._start.tiles // 2
+        if not self._fits():
+            return half
+        cold = int(self._best.round.tile_cold.sum())
+        enough = nearest_power(max(1.0, cold / (self._config.fit * self._cache_lines)), most=self._units)
+        return min(half, enough)
 
     def _policies(self) -> _Steps:
-        """Phase B: every strip height at the best tiles."""
-        runs = self.best.runs
-        for strip in dict.fromkeys(self._config.strips):
-            if strip != self._start.strip:
-                yield Proposal(Setting(runs, strip), f"strip {strip or 'contiguous'}")
+        """Phase B: taller strips, then lower ones; no further in a direction that has cost more."""
+        assert self._best is not None
+        start = Setting(self.best.runs, self._start.strip)
+        heights = {strip: strip or math.inf for strip in self._config.strips}
+        here = start.strip or math.inf
+        taller = sorted((s for s in heights if heights[s] > here), key=heights.__getitem__)
+        lower = sorted((s for s in heights if heights[s] < here), key=heights.__getitem__, reverse=True)
+        for direction in (taller, lower):
+            for strip in direction:
+                before = self._best.cost
+                seen = yield Proposal(Setting(start.runs, strip), f"strip {strip or 'contiguous'}")
+                if seen.cost > before * (1 + self._config.tolerance):
+                    break
 
     def _morph(self) -> _Steps:
         """Phase C: split and merge, a share of the changes at a time; take back what did not pay."""
         assert self._best is not None
         tried: set[tuple[str, int, int]] = set()
-        here, word = self._best, ""
-        while True:
+        here, word, failures = self._best, "", 0
+        while failures < self._config.patience:
             changes = [c for c in self._changes(here) if c.key not in tried]
             if not changes:
                 return
@@ -165,7 +191,7 @@ class Tuner:
             before = self._best
             seen = yield Proposal(Setting(runs, here.setting.strip), word + ", ".join(parts))
             pays = seen.cost <= before.cost * (1 + self._config.tolerance)
-            here, word = (seen, "") if pays else (self._best, "undo, ")
+            here, word, failures = (seen, "", 0) if pays else (self._best, "undo, ", failures + 1)
 
     def _at_once(self, count: int) -> int:
         return max(1, -int(-count * self._config.share // 1))

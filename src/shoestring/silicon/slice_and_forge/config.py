@@ -26,13 +26,16 @@ class MorphingConfig:
     warm_start: bool = True
     """A further layer goes on from the best setting so far; off: it starts anew."""
     start_tiles: int | None = None
-    """Tiles of the first round; None: as many as fill half the cache each, whatever the graph is."""
+    """Tiles of the first round; None: as many as fill half the cache each, to the next power of two, whatever
+    the graph is."""
     strips: tuple[int, ...] = (CONTIGUOUS, 128, 32, 8)
     """Strip heights that phase B tries; 0 is contiguous."""
-    climb: float = 0.02
+    climb: float = 0.0
     """Phase A goes on while the cost falls by more than this share."""
     tolerance: float = 0.01
-    """Phase C undoes a change that costs more than this share."""
+    """Phase C undoes a change that costs more than this share; phase B goes no further in that direction."""
+    patience: int = 2
+    """Phase C ends after so many changes in a row that were undone."""
     split_above: float = 1.25
     """A tile with more misses than this times its distinct lines is split."""
     merge_below: float = 1.05
@@ -52,6 +55,8 @@ class MorphingConfig:
         for name in ("climb", "tolerance", "fit", "share", "settle"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"morphing.{name}={getattr(self, name)} is outside 0 .. 1")
+        if self.patience < 1:
+            raise ConfigError(f"morphing.patience={self.patience} must be at least 1 change")
         if self.split_above < 1 or self.merge_below < 1:
             raise ConfigError(
                 f"morphing.split_above={self.split_above} and merge_below={self.merge_below} are factors of "

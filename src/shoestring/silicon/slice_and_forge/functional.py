@@ -3,6 +3,8 @@
 Shapes: N vertices, T tiles, U unit tiles.
 """
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,6 +21,7 @@ __all__ = [
     "find_changes",
     "fitting_tiles",
     "modelled_lines",
+    "nearest_power",
     "run_bounds",
     "unit_count",
 ]
@@ -50,11 +53,16 @@ def fitting_tiles(num: int, lines: int, cache_lines: int, *, fill: float, most: 
     return min(max(1, -int(-num * lines // (fill * cache_lines))), most)
 
 
+def nearest_power(tiles: float, *, most: int) -> int:
+    """Return the power of two that is the nearest factor away, at most `most`."""
+    return min(int(2 ** round(math.log2(tiles))), most)
+
+
 def even_runs(units: int, tiles: int) -> Runs:
     """Return T runs of unit tiles, as equal as whole unit tiles allow; at most one tile a unit."""
     tiles = min(tiles, units)
     cuts = [units * i // tiles for i in range(tiles + 1)]
-    return tuple(b - a for a, b in zip(cuts[:-1], cuts[1:], strict=True))
+    return tuple(b - a for a, b in itertools.pairwise(cuts))
 
 
 def run_bounds(num: int, runs: Runs) -> NDArray[np.int64]:
@@ -148,8 +156,8 @@ def modelled_lines(
     """Model the lines that a layer moves, for tilers that decide before they run (never for morphing).
 
     Sources of an edge are taken for drawn at random: a tile that fits the cache is read once, one that does
-    not misses in proportion; a vertex of degree d is touched by ``T (1 - (1 - 1/T)^d)`` tiles, and all but one
-    of these touches write and read a partial sum.
+    not misses in proportion; a vertex of degree d is touched by ``T (1 - (1 - 1/T)^d)`` tiles, and all but
+    one of these touches write and read a partial sum.
 
     Parameters
     ----------
