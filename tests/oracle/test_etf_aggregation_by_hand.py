@@ -51,7 +51,7 @@ def test_the_sparse_product_equals_the_definition(seed: int) -> None:
     got = files.aggregate_many(scores, panel)
     for date, etf in got.index.to_list():
         row = got.loc[(date, etf)]
-        today = pd.Series(values[DATES.get_indexer([date])[0]], STOCKS)
+        today = pd.Series(values[DATES.get_indexer(pd.DatetimeIndex([date]))[0]], STOCKS)
         score, coverage, neff = dense(frame, close, today, date, etf)
         np.testing.assert_allclose(row["score"], score, rtol=1e-10)
         np.testing.assert_allclose(row["coverage"], coverage, rtol=1e-10)
