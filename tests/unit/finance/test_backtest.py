@@ -120,6 +120,15 @@ def test_a_portfolio_that_lost_everything_ends_at_zero() -> None:
     assert done.metrics()["annual_return"] == -1.0
 
 
+def test_a_debt_before_a_rebalance_is_not_traded_into_a_gain() -> None:
+    px = prices(A=[10.0, 20.001, 20.0])
+    plan = weights(px, d0={"A": -1.0}, d1={"A": -0.5})
+    done = backtest(px, plan, costs=Costs(commission_bps=10), allow_short=True)
+    assert done.nav.iloc[0] > 0
+    assert done.nav.iloc[1:].tolist() == [0.0, 0.0]
+    assert done.ruined_on == px.index[1]
+
+
 def test_start_and_end_bound_the_value_and_the_trades() -> None:
     px = prices(A=[10.0, 20.0, 40.0, 80.0])
     plan = weights(px, d0={"A": 1.0}, d1={"A": 0.5}, d3={"A": 1.0})
