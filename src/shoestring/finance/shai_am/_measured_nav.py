@@ -58,12 +58,12 @@ def _loop(prices: pd.DataFrame, weights: pd.DataFrame) -> "pd.Series[float]":
         price = row.to_numpy()
         value = cash + float(shares @ price)
         if date in wanted:
-            after = value
-            for _ in range(80):  # value after = value - rate * traded(value after), a contraction
-                after = value - rate * float(np.abs(wanted[date] * after - shares * price).sum())
-            shares = wanted[date] * after / price
-            cash = after - float(shares @ price)
-            value = after
+            # Who buys for 100 gets assets for 100 / (1 + rate); a target of 0 sells all there is.
+            outlay = wanted[date] * value - shares * price
+            traded = np.where(wanted[date] != 0, outlay / (1 + rate * np.sign(outlay)), -shares * price)
+            cash -= float(traded.sum() + rate * np.abs(traded).sum())
+            shares = shares + traded / price
+            value = cash + float(shares @ price)
         nav[date] = value
     return pd.Series(nav)
 

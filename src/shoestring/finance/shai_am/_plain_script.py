@@ -29,7 +29,7 @@ def run(  # a script's constants
     target: pd.Series[float] = pd.Series(dtype=float)
     for date in close.index[close.index >= min(dates)]:
         price = close.loc[date].to_numpy()
-        value = cash + float(np.nansum(shares * price))
+        value = cash + float((shares * price).sum())
         if date in dates:
             window = close.loc[:date].iloc[-lookback:]
             if len(window) < lookback:
@@ -38,14 +38,12 @@ def run(  # a script's constants
             best = score.dropna().sort_values(ascending=False, kind="stable").index[:k]
             target = pd.Series(1.0 / len(best), index=best)
             wanted = target.reindex(close.columns, fill_value=0.0).to_numpy()
-            # Costs come out of the trade: solve value after = value - rate * traded(value after).
-            after = value
-            for _ in range(60):
-                traded = np.abs(wanted * after - np.nan_to_num(shares * price)).sum()
-                after = value - rate * traded
-            shares = np.where(wanted > 0, wanted * after / price, 0.0)
-            cash = after - float(np.nansum(shares * price))
-            value = after
+            # Costs come out of the trade: who buys for 100 gets assets for 100 / (1 + rate).
+            outlay = wanted * value - shares * price
+            traded = np.where(wanted > 0, outlay / (1 + rate * np.sign(outlay)), -shares * price)
+            cash -= float(traded.sum() + rate * np.abs(traded).sum())
+            shares = shares + traded / price
+            value = cash + float((shares * price).sum())
         nav[date] = value
     if orders is not None:
         target.to_csv(orders, header=["target_weight"], index_label="asset")
