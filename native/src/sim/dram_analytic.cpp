@@ -41,10 +41,13 @@ void AnalyticDram::access(std::uint64_t access_number, bool is_write) {
   if (run < 0) {
     run = static_cast<std::int32_t>(window.runs.size());
     // Room came while the last runs were served.
-    window.runs.push_back({at.row, bank, 0, first, false, (channel.front_before + channel.front) / 2});
+    window.runs.push_back({at.row, bank, 0, first, false, (channel.front_before + channel.front) / 2, channel.sequence,
+                           channel.sequence});
     first = run;
   }
-  ++window.runs[static_cast<std::size_t>(run)].accesses;
+  auto& found = window.runs[static_cast<std::size_t>(run)];
+  ++found.accesses;
+  found.last = channel.sequence++;
   ++window.pending;
   while (channel.windows[kReads].pending >= half_ || channel.windows[kWrites].pending >= high_) serve_window(channel);
 }
@@ -56,8 +59,6 @@ double AnalyticDram::serve_run(Channel& channel, const Run& run, std::int32_t ac
   const auto& g = spec_.geometry;
   auto& bank = channel.banks[static_cast<std::size_t>(run.bank)];
   const double gap = std::max(t.t_ccd_l, t.burst);
-  // Open rows take turns on the bus: while this one is read, every other bank moves about as much.
-  const double shared = std::max(gap, t.burst * (1 + (share.banks - 1) * std::min(1.0, share.run / accesses)));
   double first = std::max(bank.column, floor);
   if (!run.hits) {
     auto& activates = channel.activate_clock[static_cast<std::size_t>(run.bank / g.banks())];
@@ -71,7 +72,9 @@ double AnalyticDram::serve_run(Channel& channel, const Run& run, std::int32_t ac
     bank.open_row = run.row;
     ++channel.counts.activates;
   }
-  bank.column = first + (accesses - 1) * shared + gap;
+  // The older go first on the bus, so the last one waits for all that came before it.
+  const double turn = share.begin + static_cast<double>(run.last - share.oldest) * share.part * t.burst;
+  bank.column = std::max(first + (accesses - 1) * gap, turn) + gap;
   const double recovery = kind == kWrites ? t.cwl + t.burst + t.t_wr : t.t_rtp;
   bank.ready = std::max(bank.ready, bank.column - gap + recovery + t.t_rp);
   auto& group = channel.group_clock[static_cast<std::size_t>(run.bank / g.banks_per_group)];
@@ -113,12 +116,19 @@ void AnalyticDram::serve_window(Channel& channel) const {
   const bool batch = kind == kWrites && channel.windows[kReads].pending > 0;
   auto budget = batch ? window.pending - low_ : window.pending;
   Share share;
+  share.oldest = channel.sequence;
+  std::int64_t accesses_chosen = 0, youngest = 0;
+  double admitted = channel.front;
   for (const auto bank : chosen) {
-    share.run += window.runs[static_cast<std::size_t>(window.pick[static_cast<std::size_t>(bank)])].accesses;
+    const auto& run = window.runs[static_cast<std::size_t>(window.pick[static_cast<std::size_t>(bank)])];
+    accesses_chosen += run.accesses;
+    share.oldest = std::min(share.oldest, run.first);
+    youngest = std::max(youngest, run.last);
+    admitted = std::min(admitted, run.admitted);
   }
-  share.banks = static_cast<double>(chosen.size());
-  const double part = std::min(1.0, budget / share.run);
-  share.run *= part / share.banks;
+  const double part = std::min(1.0, budget / static_cast<double>(accesses_chosen));
+  share.part = std::min(1.0, part * static_cast<double>(accesses_chosen) / static_cast<double>(youngest - share.oldest + 1));
+  share.begin = std::max(channel.bus_clock, admitted);
   double latest = 0;
   for (const auto bank : chosen) {
     auto& pick = window.pick[static_cast<std::size_t>(bank)];

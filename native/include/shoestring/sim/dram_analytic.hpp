@@ -49,6 +49,7 @@ class AnalyticDram {
     std::int32_t next = -1;  // of the same bank
     bool hits = false;    // the row is open
     double admitted = 0;  // when the first of them came in
+    std::int64_t first = 0, last = 0;  // places of the first and last of them among all accesses
   };
   // What waits of one kind.
   struct Window {
@@ -57,10 +58,11 @@ class AnalyticDram {
     std::vector<std::int32_t> pick;       // of each bank, while a window is served
     std::int32_t pending = 0;
   };
-  // Who shares the bus in a window.
+  // How the runs of a step share the bus.
   struct Share {
-    double banks = 0;  // that take part
-    double run = 0;    // mean length of a run
+    double begin = 0;         // when it is free
+    std::int64_t oldest = 0;  // place of the oldest access
+    double part = 0;          // of the accesses from there on that belong to the step
   };
   struct Channel {
     std::array<Window, 2> windows;  // reads, writes
@@ -68,6 +70,7 @@ class AnalyticDram {
     std::vector<double> group_clock;
     std::vector<double> activate_clock;  // of a rank
     double bus_clock = 0;
+    std::int64_t sequence = 0;
     double front = 0;         // the furthest clock after the last window
     double front_before = 0;  // and after the one before it
     double progress = 0;  // end of the last runs
