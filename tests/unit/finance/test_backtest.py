@@ -121,7 +121,7 @@ def test_a_portfolio_that_lost_everything_ends_at_zero() -> None:
 
 
 def test_a_debt_before_a_rebalance_is_not_traded_into_a_gain() -> None:
-    px = prices(A=[10.0, 20.001, 20.0])
+    px = prices(A=[10.0, 19.9801, 19.0])  # 1e-5 below zero
     plan = weights(px, d0={"A": -1.0}, d1={"A": -0.5})
     done = backtest(px, plan, costs=Costs(commission_bps=10), allow_short=True)
     assert done.nav.iloc[0] > 0
