@@ -62,7 +62,9 @@ def test_arms_that_learn_share_budget_window_and_portfolio_rule(profile: Profile
     assert len(seen) == 1
 
 
-@pytest.mark.parametrize("workload", MAIN, ids=lambda w: w.name)
+@pytest.mark.parametrize(
+    "workload", [w for w in MAIN if w.name != "weak-signals-parts"], ids=lambda w: w.name
+)
 def test_one_field_tells_the_global_loss_from_its_absence(workload: Workload) -> None:
     one, two = config(arm(workload, "maps8")), config(arm(workload, "maps8-lam0"))
     differ = {f for f in MapsConfig.__slots__ if getattr(one, f) != getattr(two, f)}
@@ -78,6 +80,15 @@ def test_the_number_of_agents_is_what_tells_the_rows_of_the_table_apart() -> Non
         assert {f for f in MapsConfig.__slots__ if getattr(made, f) != getattr(eight, f)} == {"n_agents"}
     dqn = config(arm(workload, "dqn"))
     assert dqn.n_agents == 1
+
+
+def test_every_part_is_changed_alone() -> None:
+    workload = FULL["weak-signals-parts"]
+    whole = config(arm(workload, "maps8"))
+    parts = {"corr": "diversity", "relu": "diversity", "joint": "detach", "full": "full_information"}
+    for name, part in parts.items():
+        made = config(arm(workload, f"maps8-{name}"))
+        assert {f for f in MapsConfig.__slots__ if getattr(made, f) != getattr(whole, f)} == {part}
 
 
 def test_independent_agents_have_their_own_encoders_and_no_global_loss() -> None:
