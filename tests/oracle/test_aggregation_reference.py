@@ -23,6 +23,9 @@ from shoestring.native.sim import (
 )
 
 
+POINTERS_AHEAD = 64
+
+
 @dataclass
 class PlainCache:
     """Sets as ordered dictionaries, newest last; RRIP as a list of predictions a way."""
@@ -152,6 +155,7 @@ class Plain:
         self.consumed = [0] * machine.engines
         self.busy = [0] * machine.engines
         self.queues = [deque([0] * machine.queue_lines) for _ in range(machine.engines)]
+        self.ahead: list[deque[tuple[int, int]]] = [deque() for _ in range(machine.engines)]
         self.order = list(range(n)) if schedule.order is None else [int(v) for v in schedule.order]
         line_bytes = machine.cache.line_bytes
         fetched = [self.of(records.lines, u) for u in range(agg.num_sources)]
@@ -222,14 +226,24 @@ class Plain:
         return self.filled[line]
 
     def record(self, e: int, u: int, pinned: set[int]) -> None:
-        earliest = 0
-        if self.records.pointer_bytes and u not in pinned:
-            line = self.pointers + u * self.records.pointer_bytes // self.machine.cache.line_bytes
-            earliest = self.fetch(e, line, 0, pinned=False, pointer=True)
+        if not self.records.pointer_bytes or u in pinned:
+            self.data(e, u, 0, pinned=u in pinned)
+            return
+        line = self.pointers + u * self.records.pointer_bytes // self.machine.cache.line_bytes
+        ready = self.fetch(e, line, 0, pinned=False, pointer=True)
+        if len(self.ahead[e]) == POINTERS_AHEAD:
+            self.oldest(e)
+        self.ahead[e].append((u, ready))
+
+    def oldest(self, e: int) -> None:
+        u, ready = self.ahead[e].popleft()
+        self.data(e, u, ready, pinned=False)
+
+    def data(self, e: int, u: int, earliest: int, *, pinned: bool) -> None:
         begun = self.consumed[e]
         lines = self.of(self.records.lines, u)
         for k in range(lines):
-            self.fetch(e, self.first[u] + k, earliest, pinned=u in pinned, pointer=False)
+            self.fetch(e, self.first[u] + k, earliest, pinned=pinned, pointer=False)
             if k == 0:
                 begun = self.consumed[e] - 1
         until = begun + self.of(self.records.compute, u)
@@ -287,6 +301,8 @@ class Plain:
             )
             self.stream(base, v, kind, self.issue[e])
         self.stream_topology(4 * passed, self.issue[e])
+        while self.ahead[e]:
+            self.oldest(e)
 
     def tile(self, edges: list[list[int]], begun: set[int], high: int, pinned: set[int]) -> None:
         start = self.consumed[0]

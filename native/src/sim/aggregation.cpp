@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::int32_t kNoSource = std::numeric_limits<std::int32_t>::max();
 constexpr std::int64_t kAskEvery = 1 << 20;  // edges between two looks at go_on
+constexpr std::uint32_t kPointersAhead = 64;  // records of an engine whose pointers are read before the first one's data
 
 // Where the streams begin, in lines; features at 0.
 struct Layout {
@@ -36,6 +37,13 @@ struct Engine {
   std::int64_t issue = 0, consumed = 0;       // next free cycle of the request port; end of the last consumption
   std::int64_t busy = 0;
   std::size_t slot = 0;                       // of the queue's ring
+  std::uint32_t oldest = 0, ahead = 0;        // of the records whose pointers were read: the first one, their number
+};
+
+// A record whose pointer was read.
+struct Pointed {
+  std::uint32_t source = 0;
+  std::int64_t ready = 0;  // its address is known
 };
 
 inline void prefetch(const void* at) noexcept {
@@ -62,6 +70,7 @@ class Run {
   std::vector<std::uint64_t> touched_;     // a bit a line
   std::vector<std::uint8_t> pinned_;
   std::vector<Engine> engines_;
+  std::vector<Pointed> pointed_;           // kPointersAhead an engine
   std::int64_t ranks_ = 0;
   Layout at_;
   std::uint64_t topology_bytes_ = 0, topology_lines_ = 0;
@@ -151,13 +160,30 @@ class Run {
     return ready;
   }
 
+  // Reads a record, or, where a pointer comes first, its pointer, and the record whose turn it is: sources are known in
+  // advance, so pointers run ahead. Without, records would be asked for at a later time than what the other engines ask
+  // for after them in turn, and those would wait in the banks.
   void fetch_record(std::uint32_t source, Engine& e, std::int64_t* ring) {
     const bool pinned = !pinned_.empty() && pinned_[source] != 0;
-    std::int64_t earliest = 0;
-    if (opt_.pointer_bytes != 0 && !pinned) {
-      const auto line = at_.pointers + (std::uint64_t{source} * opt_.pointer_bytes >> line_shift_);
-      earliest = fetch(static_cast<std::uint32_t>(line), 0, e, ring, false, true);
-    }
+    if (opt_.pointer_bytes == 0 || pinned) return fetch_data(source, 0, pinned, e, ring);
+    const auto line = at_.pointers + (std::uint64_t{source} * opt_.pointer_bytes >> line_shift_);
+    const std::int64_t ready = fetch(static_cast<std::uint32_t>(line), 0, e, ring, false, true);
+    if (e.ahead == kPointersAhead) fetch_oldest(e, ring);
+    pointed(e)[(e.oldest + e.ahead++) % kPointersAhead] = {source, ready};
+  }
+
+  Pointed* pointed(const Engine& e) {
+    return pointed_.data() + static_cast<std::size_t>(&e - engines_.data()) * kPointersAhead;
+  }
+
+  void fetch_oldest(Engine& e, std::int64_t* ring) {
+    const Pointed record = pointed(e)[e.oldest];
+    e.oldest = (e.oldest + 1) % kPointersAhead;
+    --e.ahead;
+    fetch_data(record.source, record.ready, false, e, ring);
+  }
+
+  void fetch_data(std::uint32_t source, std::int64_t earliest, bool pinned, Engine& e, std::int64_t* ring) {
     const std::uint32_t lines = in_.lines.empty() ? opt_.lines : in_.lines[source];
     const std::uint32_t compute = in_.compute.empty() ? opt_.compute : in_.compute[source];
     const auto first = static_cast<std::uint32_t>(in_.offsets.empty() ? source * opt_.region_lines : in_.offsets[source]);
@@ -262,7 +288,13 @@ class Run {
       }
       std::size_t kept = 0;
       for (const std::uint32_t i : active) {
-        if (step(engines_[i], queue_.data() + std::size_t{i} * opt_.queue_lines, bound)) active[kept++] = i;
+        Engine& e = engines_[i];
+        std::int64_t* ring = queue_.data() + std::size_t{i} * opt_.queue_lines;
+        if (step(e, ring, bound)) {
+          active[kept++] = i;
+        } else {
+          while (e.ahead != 0) fetch_oldest(e, ring);
+        }
       }
       active.resize(kept);
     }
@@ -343,6 +375,7 @@ class Run {
         queue_(std::size_t{options.engines} * options.queue_lines),
         outstanding_(options.max_outstanding),
         engines_(options.engines),
+        pointed_(options.pointer_bytes == 0 ? 0 : std::size_t{options.engines} * kPointersAhead),
         ranks_(static_cast<std::int64_t>(input.indptr.size()) - 1),
         line_shift_(static_cast<unsigned>(std::countr_zero(options.line_bytes))) {}
 

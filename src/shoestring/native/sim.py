@@ -198,7 +198,7 @@ class Records:
     """Least cycles that an engine takes to work a record off; its lines take one cycle each anyway."""
     pointer_bytes: int = 0
     """Packed formats: bytes of the row pointer to be read, through the cache, before the record can be asked
-    for; 0 when the address is arithmetic. Other records go on meanwhile."""
+    for; 0 when the address is arithmetic. An engine reads the pointers of up to 64 records ahead."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
