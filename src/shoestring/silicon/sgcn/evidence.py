@@ -393,7 +393,7 @@ def _systems_real(name: str, title: str, width: int, training: Mapping[str, Any]
 def _systems_quick() -> Workload:
     return Workload(
         name="systems",
-        title="Accelerators: block model of 2,048 vertices, 28 layers of width 64, 32 KB cache, 8 engines",
+        title="Accelerators: block model of 2,048 vertices, 14 layers of width 64, 32 KB cache, 8 engines",
         data="synthetic",
         run=_MODULE + "measure_system",
         arms=_system_arms(("gcnax", "csr", "beicsr", "beicsr-sliced", "sgcn")),
@@ -401,7 +401,7 @@ def _systems_quick() -> Workload:
         budget="every setting of a small grid for each, on one of the layers; fewest cycles win",
         options={
             "graph": {"text": "sbm:n=2048,deg=16,low=64,high=256,classes=4"},
-            "training": _training(28, 64, epochs=80, batch_nodes=768),
+            "training": _training(14, 64, epochs=80, batch_nodes=768),
             "arch": "sgcn_hbm2",
             "machine": {"cache__bytes": 32768},
             "grid": {"slices": [0, 32, 16], "tiles": [1, 4], "layers": 1},
