@@ -1,6 +1,7 @@
 """Inputs that a strategy has besides its view: data in closures and globals, files, connections."""
 
 import dataclasses
+import dis
 import inspect
 import sys
 import threading
@@ -131,14 +132,14 @@ def _reached(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
             continue
     for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
         yield "default", value
-    top = function.__module__.partition(".")[0]
-    for name in sorted(names & set(function.__globals__)):
+    top = (function.__module__ or "").partition(".")[0]
+    for name in sorted(_loaded_globals(function.__code__) & set(function.__globals__)):
         value = function.__globals__[name]
         if isinstance(value, types.ModuleType):
             if value.__name__.partition(".")[0] == top or not _installed_module(value):
                 yield from ((f"{name}.{n}", v) for n, v in vars(value).items() if n in names)
         elif isinstance(value, types.FunctionType):
-            if value.__module__.partition(".")[0] == top and top != "shoestring":
+            if (value.__module__ or "").partition(".")[0] == top and top != "shoestring":
                 yield name, value
         else:
             yield name, value
@@ -146,6 +147,13 @@ def _reached(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
 
 def _installed_module(module: types.ModuleType) -> bool:
     return "site-packages" in str(getattr(module, "__file__", "")) or not hasattr(module, "__file__")
+
+
+def _loaded_globals(code: types.CodeType) -> set[str]:
+    """Return the names that code reads from its module; ``data.prices`` does not read a global ``prices``."""
+    own = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    inner = [c for c in code.co_consts if isinstance(c, types.CodeType)]
+    return own.union(*(_loaded_globals(c) for c in inner))
 
 
 def _names(code: types.CodeType) -> set[str]:

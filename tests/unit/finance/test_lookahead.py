@@ -100,6 +100,21 @@ def test_data_behind_a_helper_are_found() -> None:
     assert held_data(ByHelper(), pd.Timestamp("2030-01-01"), 500) == []
 
 
+prices = GLOBAL_PANEL
+
+
+@strategy(name="by_name", version="1")
+class ByName(Strategy):
+    """Calls a method that has the name of a global."""
+
+    def on_rebalance(self, ctx: Context, data: DataView) -> "pd.Series[float]":  # noqa: ARG002  # a hook
+        return data.prices().iloc[-1] * 0
+
+
+def test_a_method_is_not_a_global_of_the_same_name() -> None:
+    assert held_data(ByName(), pd.Timestamp("2025-01-01"), 500) == []
+
+
 def test_long_arrays_count_and_small_tables_do_not() -> None:
     table, series = pd.DataFrame({"sector": ["x", "y"]}), np.zeros((600, 3))
 

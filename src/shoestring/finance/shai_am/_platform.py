@@ -190,8 +190,8 @@ class Platform:
             In the order of the combinations, the last parameter fastest.
         """
         made = config or RunConfig()
-        references = [_variant(strategy, values) for values in _combinations(sweep.grid)]
-        strategies = [reference.load() for reference in references]
+        combinations = _combinations(sweep.grid)
+        strategies = [_variant(strategy, values) for values in combinations]
         panel, about, tables = self.market(data, known, strategies[0])
         digests = self.digests(panel, tables)
         manifests: list[Manifest | None] = [
@@ -205,7 +205,8 @@ class Platform:
                 )
         elif todo:
             kept = keep_data(panel, tables, self.store)
-            requests = [request_of(references[i], kept, made, self.store) for i in todo]
+            travelling = [_travelling(strategy, combinations[i]) for i in todo]
+            requests = [request_of(reference, kept, made, self.store) for reference in travelling]
             done = _spread(requests, executor, sweep.jobs)
             for number, answer in progress(done, "sweep") if show_progress else done:
                 manifests[todo[number]] = self._answer(answer)
@@ -436,7 +437,13 @@ def _combinations(grid: Mapping[str, tuple[Any, ...]]) -> list[dict[str, Any]]:
     return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
-def _variant(strategy: str | Strategy, values: Mapping[str, Any]) -> Reference:
+def _variant(strategy: str | Strategy, values: Mapping[str, Any]) -> Strategy:
+    if isinstance(strategy, str):
+        return _travelling(strategy, values).load()
+    return type(strategy).from_params({**strategy.params(), **values})
+
+
+def _travelling(strategy: str | Strategy, values: Mapping[str, Any]) -> Reference:
     if isinstance(strategy, str):
         return Reference(strategy=strategy, overrides=tuple(f"{n}={_toml(v)}" for n, v in values.items()))
     reference = Reference.of(strategy)
