@@ -138,7 +138,6 @@ def _ablations() -> tuple[Arm, ...]:
             "price-ratios", "price ratios instead of yields", "ablation", "etf-nn", features={"yields": False}
         ),
         _arm("rank-ic", "rank-IC loss", "ablation", "etf-nn", training={**FULL, "loss": "rank_ic"}),
-        _arm("four-quarters", "four quarters stacked", "ablation", "etf-nn", features={"quarters": 4}),
     )
 
 
@@ -170,9 +169,9 @@ def _planted_quick() -> Workload:
         title="small synthetic market, planted IC of 0.15",
         data="synthetic",
         run=MEASURE,
-        arms=tuple(a for a in _learners() if a.name != "boosting"),
+        arms=_learners()[:2],
         seeds=(0, 1, 2),
-        budget="one setting a learner (ridge: three), three members, up to 15 epochs; refit once a year",
+        budget="one setting, three members, up to 15 epochs; refit once a year",
         options={
             "market": {
                 "ic": 0.15,
@@ -214,7 +213,7 @@ def _control() -> Workload:
 
 def _real(name: str) -> Workload:
     snapshots = name == SNAPSHOTS
-    arms = tuple(a for a in (*_learners(), *_rules()) if snapshots or a.name != "value")
+    rules = _rules() if snapshots else tuple(a for a in _rules() if a.name in ("momentum", "equal"))
     return Workload(
         name=name,
         title="US stocks, key statistics 2003 to 2013, test 2009 to 2013; synthetic baskets as ETFs"
@@ -222,7 +221,7 @@ def _real(name: str) -> Workload:
         else "US stocks, annual statements 2012 to 2016, test 2015 to 2017; synthetic baskets as ETFs",
         data="real",
         run=MEASURE,
-        arms=arms,
+        arms=(*_learners(), *rules),
         seeds=(0, 1, 2),
         budget="as planted",
         options={"set": "key_statistics" if snapshots else "annual", "training": FULL},
