@@ -28,6 +28,8 @@ def test_the_package_imports_nothing_heavy() -> None:
         ["graph", "train", "--help"],
         ["graph", "plan", "--help"],
         ["graph", "partition", "--help"],
+        ["simulate", "--help"],
+        ["simulate", "sgcn", "--help"],
     ],
 )
 def test_the_command_line_helps_without_loading_anything_heavy(arguments: list[str]) -> None:
