@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STRIPS", "TILES", "Point", "Sweep", "sweep", "sweep_phase"]
 
-TILES = (1, 2, 4, 8, 16, 32, 64)
+TILES = (1, 2, 4, 8, 16, 32)
 """Grid of every tuned baseline."""
 STRIPS = (CONTIGUOUS, 128, 32, 8)
 
