@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from shoestring.cli.console import print_json, results
+from shoestring.cli.finance_job import DEFAULT_WORKSPACE, market_of
 from shoestring.core.errors import ConfigError
 
 __all__ = ["promote"]
@@ -17,9 +18,9 @@ def promote(
     stage: Annotated[
         str | None, typer.Argument(help="validated, paper, live or retired; without it, where it is.")
     ] = None,
-    workspace: Annotated[Path, typer.Option(help="Folder of the platform.", metavar="DIR")] = Path(
-        "shoestring-workspace"
-    ),
+    workspace: Annotated[
+        Path, typer.Option(help="Folder of the platform.", metavar="DIR")
+    ] = DEFAULT_WORKSPACE,
     data: Annotated[str, typer.Option(help="Market that it was checked on.")] = "",
     rollback: Annotated[
         bool, typer.Option("--rollback", help="Make the live version before this one live again.")
@@ -57,7 +58,7 @@ def _as_it_is(workspace: Path, strategy: str, data: str, parameters: Any) -> tup
     from shoestring.finance.registry import load_strategy
     from shoestring.finance.shai_am._checks import subject_of
     from shoestring.finance.shai_am._deployments import read_deployments
-    from shoestring.finance.shai_am._platform import DEFAULT_MARKET, Platform
+    from shoestring.finance.shai_am import Platform
 
     deployed = read_deployments(workspace).get(strategy)
     if deployed is not None:
@@ -68,7 +69,7 @@ def _as_it_is(workspace: Path, strategy: str, data: str, parameters: Any) -> tup
         )
     loaded = load_strategy(strategy, tuple(parameters))
     with Platform(workspace) as platform:
-        return subject_of(loaded), platform.data_hash(data or DEFAULT_MARKET)
+        return subject_of(loaded), platform.data_hash(market_of(strategy, data))
 
 
 def _name_of(workspace: Path, strategy: str) -> str:

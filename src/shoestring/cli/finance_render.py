@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from shoestring.cli.console import note, print_json
+from shoestring.core.errors import ConfigError
 
 __all__ = ["render"]
 
@@ -14,9 +15,11 @@ def render(  # noqa: PLR0913, PLR0917  # one parameter a flag
     strategy: Annotated[str, typer.Argument(help="A name, FILE.py[:Class] or FILE.yaml.")],
     image: Annotated[str, typer.Option(help="Container image of its environment.")],
     claim: Annotated[str, typer.Option(help="Volume claim that holds the workspace.")],
-    namespace: Annotated[str, typer.Option(help="Namespace of the jobs.")] = "default",
+    namespace: Annotated[str, typer.Option(help="Of the jobs; kubectl's own without.")] = "",
     data: Annotated[str, typer.Option(help="Market, as the container sees it.")] = "",
-    kubernetes: Annotated[str, typer.Option(help="Version whose schema is checked.")] = "1.32",
+    since: Annotated[
+        str, typer.Option(help="First live date, if previous weights matter.", metavar="DATE")
+    ] = "",
     out: Annotated[Path | None, typer.Option(help="File to write; stdout without.", metavar="FILE")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A parameter of the strategy.", metavar="NAME=VALUE")
@@ -40,7 +43,10 @@ def render(  # noqa: PLR0913, PLR0917  # one parameter a flag
     )
 
     info = load_strategy(strategy, tuple(set_ or ())).info
-    config = KubernetesConfig(image=image, claim=claim, namespace=namespace, version=kubernetes)
+    config = KubernetesConfig(image=image, claim=claim, namespace=namespace)
+    if info.uses_previous and not since:
+        raise ConfigError(f"{info.name} uses its previous weights; give --since, the first date of its path")
+    path = ["--since", since] if since else []
     common = ["--workspace", config.mount, *_options(data, set_ or ())]
     manifests = [
         render_job(
@@ -54,7 +60,7 @@ def render(  # noqa: PLR0913, PLR0917  # one parameter a flag
         render_cron_job(
             info.name,
             info.version,
-            ["finance", "live", strategy, "--date", "due", *common],
+            ["finance", "live", strategy, "--date", "due", *path, *common],
             info.resources,
             config,
             cron=info.schedule.cron,

@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from shoestring.cli.console import note, print_json, results
+from shoestring.cli.finance_job import DEFAULT_WORKSPACE, market_of
 
 __all__ = ["ui"]
 
@@ -16,10 +17,10 @@ def ui(  # noqa: PLR0913, PLR0917  # one parameter a flag
         list[str] | None,
         typer.Argument(help="To add: names, FILE.py[:Class], FILE.yaml.", metavar="[STRATEGY]..."),
     ] = None,
-    workspace: Annotated[Path, typer.Option(help="Folder of the platform.", metavar="DIR")] = Path(
-        "shoestring-workspace"
-    ),
-    data: Annotated[str, typer.Option(help="Market of the strategies added.")] = "skfolio/sp500",
+    workspace: Annotated[
+        Path, typer.Option(help="Folder of the platform.", metavar="DIR")
+    ] = DEFAULT_WORKSPACE,
+    data: Annotated[str, typer.Option(help="Market of the strategies added.")] = "",
     environment: Annotated[
         str, typer.Option(help="Virtual environment of the strategies added.", metavar="DIR")
     ] = "",
@@ -52,7 +53,7 @@ def ui(  # noqa: PLR0913, PLR0917  # one parameter a flag
         deployment = Deployment(
             strategy=strategy,
             parameters=tuple(set_ or ()),
-            data=data,
+            data=market_of(strategy, data),
             environment=environment,
             catch_up=catch_up,
             since=since,

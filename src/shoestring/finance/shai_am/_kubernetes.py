@@ -35,8 +35,8 @@ class KubernetesConfig:
     claim: str
     """PersistentVolumeClaim that holds the platform's folder; of block storage, since SQLite on a network
     file system loses locks."""
-    namespace: str = "default"
-    """Namespace of the jobs."""
+    namespace: str = ""
+    """Namespace of the jobs; empty leaves it to whoever applies them."""
     mount: str = "/workspace"
     """Where the claim is mounted; the platform's folder."""
     version: str = "1.32"
@@ -45,7 +45,7 @@ class KubernetesConfig:
     """How long a finished job stays to be looked at, in seconds."""
 
     def __post_init__(self) -> None:
-        for name in ("image", "claim", "namespace"):
+        for name in ("image", "claim"):
             if not getattr(self, name):
                 raise ConfigError(f"{name} is empty; name the {name} of your cluster")
         if not self.mount.startswith("/"):
@@ -205,7 +205,8 @@ def _metadata(
             f"the job name {name!r} has {len(name)} characters; Kubernetes allows 1 to {_MAX_NAME}, "
             "shorten the strategy's name"
         )
-    return {"name": name, "namespace": config.namespace, "labels": _labels(strategy, version)}
+    place = {"namespace": config.namespace} if config.namespace else {}
+    return {"name": name, **place, "labels": _labels(strategy, version)}
 
 
 def _labels(strategy: str, version: str) -> dict[str, str]:

@@ -21,6 +21,7 @@ from shoestring.finance.shai_am._checks import record_walk_forward, subject_of
 from shoestring.finance.shai_am._deployments import Deployment
 from shoestring.finance.shai_am._mlflow import MlflowStore
 from shoestring.finance.shai_am._platform import Platform
+from shoestring.finance.shai_am._published import read_published
 from shoestring.finance.shai_am._reports import write_report
 from shoestring.finance.shai_am._tasks import keep_data, load_data
 from shoestring.finance.store import Store
@@ -201,9 +202,14 @@ class Pipeline:
 
         A date is due when the data have it and its time has come. Without catching up only one whose time
         came within the last day runs, with ``latest`` the newest one however late, with ``all`` every one
-        from ``since`` on; none of them twice, by the ledger.
+        from ``since`` on; none of them twice, by the ledger. Nothing runs by itself before it was promoted.
         """
         info = self.info
+        if subject_of(self.strategy).key not in read_published(self.root, info.name).values():
+            return [], (
+                f"{info.name} {info.version} with this code and these parameters is neither paper nor live; "
+                "promote it, or launch a date by hand"
+            )
         with Platform(self.root) as platform:
             panel, _, _ = platform.market(self.deployment.data)
         moment = pd.Timestamp(now)

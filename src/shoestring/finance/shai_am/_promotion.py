@@ -11,6 +11,7 @@ from typing import Literal, get_args
 from shoestring.core.errors import ConfigError, ShoestringError
 from shoestring.finance.shai_am._checks import Check, Subject, file_digest, read_check
 from shoestring.finance.shai_am._mlflow import ALIASES, MlflowStore, RegisteredVersion
+from shoestring.finance.shai_am._published import write_published
 
 __all__ = [
     "REQUIRED",
@@ -267,6 +268,7 @@ class Registry:
             self.mlflow.point(after, version)
             if after == "live" and "paper" in version.aliases:
                 self.mlflow.unpoint("paper", version.name)
+        self._publish(version.name)
         return Move(
             strategy=version.name,
             version=version.tags["version"],
@@ -277,10 +279,13 @@ class Registry:
         )
 
     def _retire(self, version: RegisteredVersion, before: Stage) -> Move:
+        # First for the schedules: what is retired must not run, whatever happens in between.
+        write_published(self.root, version.name, {})
         self.mlflow.tag(version, "retired_at", _now())
         for alias in ALIASES:
             if alias in version.aliases:
                 self.mlflow.unpoint(alias, version.name)
+        self._publish(version.name)
         return Move(
             strategy=version.name,
             version=version.tags["version"],
@@ -288,6 +293,16 @@ class Registry:
             before=before,
             after="retired",
         )
+
+    def _publish(self, strategy: str) -> None:
+        """Tell the schedules, which may run where no MLflow is, what they may run."""
+        held: dict[str, str] = {
+            alias: version.tags["subject"]
+            for version in self.mlflow.versions(strategy)
+            for alias in sorted(version.aliases)
+            if stage_of(version) == alias
+        }
+        write_published(self.root, strategy, held)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

@@ -14,10 +14,12 @@ from shoestring.core.errors import ConfigError
 from shoestring.finance.generators import gbm_panel
 from shoestring.finance.ledger import Ledger
 from shoestring.finance.run import run_strategy
+from shoestring.finance.shai_am._checks import subject_of
 from shoestring.finance.shai_am._dagster import build_definitions
 from shoestring.finance.shai_am._deployments import Deployment
 from shoestring.finance.shai_am._pipeline import Made, Pipeline
 from shoestring.finance.shai_am._platform import Platform
+from shoestring.finance.shai_am._published import write_published
 from shoestring.finance.shai_am._sweep_dead_runs import WORKER_TAG
 from shoestring.finance.worker import Worker
 
@@ -63,7 +65,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def pipeline(folder: Path, tmp_path: Path) -> Pipeline:
     deployment = Deployment(strategy=str(folder / "learner.py"), data=str(folder / "prices.csv"))
-    return Pipeline(tmp_path, deployment)
+    made = Pipeline(tmp_path, deployment)
+    write_published(tmp_path, "learner", {"paper": subject_of(made.strategy).key})
+    return made
 
 
 @pytest.fixture
@@ -291,6 +295,18 @@ def test_a_manual_launch_and_a_tick_leave_one_order_file(pipeline: Pipeline, ins
     wrote = [materialised(run)["orders"].metadata["wrote_now"].value for run in (manual, ticked)]
     assert wrote == [True, False]
     assert len(list((pipeline.root / "orders").rglob("*"))) == 3  # learner / 1.0 / date.csv
+
+
+def test_only_what_was_promoted_runs_by_itself(pipeline: Pipeline, instance: Any) -> None:
+    now = at("2021-05-04 06:00")
+    assert pipeline.due(now)[0] == [DATES[2]]
+    other = Pipeline(pipeline.root, replace(pipeline.deployment, parameters=("lookback=10",)))
+    due, why = other.due(now)
+    assert due == []
+    assert "is neither paper nor live; promote it" in why
+    write_published(pipeline.root, "learner", {})
+    assert pipeline.due(now)[0] == []
+    assert run_dates(pipeline, instance, DATES[2]).success, "by hand it runs"
 
 
 def test_catching_up_on_all_dates_needs_a_beginning() -> None:

@@ -99,6 +99,13 @@ def test_resources_become_requests_and_a_limit_of_memory() -> None:
     }
 
 
+def test_the_namespace_may_be_left_to_whoever_applies_the_job() -> None:
+    open_ = KubernetesConfig(image="i", claim="c")
+    manifest = render_job("mom", "1", ["finance", "backtest"], RESOURCES, open_)
+    assert "namespace" not in manifest["metadata"]
+    assert job()["metadata"]["namespace"] == "quant"
+
+
 def test_a_live_date_is_neither_repeated_nor_run_beside_another() -> None:
     spec = cron_job()["spec"]
     assert spec["concurrencyPolicy"] == "Forbid"
@@ -132,9 +139,7 @@ def test_names_that_kubernetes_lacks_are_refused(strategy: str, version: str, me
         render_job(strategy, version, ["finance", "backtest"], RESOURCES, CLUSTER)
 
 
-@pytest.mark.parametrize(
-    "change", [{"image": ""}, {"claim": ""}, {"namespace": ""}, {"mount": "workspace"}, {"keep_s": -1}]
-)
+@pytest.mark.parametrize("change", [{"image": ""}, {"claim": ""}, {"mount": "workspace"}, {"keep_s": -1}])
 def test_what_a_cluster_must_give_is_checked(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(change))):
         KubernetesConfig(**{"image": "i", "claim": "c", **change})

@@ -19,6 +19,7 @@ from shoestring.finance.shai_am._promotion import (
     missing,
     stage_of,
 )
+from shoestring.finance.shai_am._published import read_published, write_published
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy is deprecated",  # mlflow's models
@@ -214,8 +215,10 @@ def test_a_version_goes_up_one_stage_at_a_time(registry: Registry, subject: Subj
     assert version.tags["live_data"] == DATA
     with pytest.raises(PromotionError, match="cannot become live"):
         registry.promote(subject, DATA, "live")
+    assert read_published(registry.root, subject.strategy) == {"live": subject.key}
     registry.promote(subject, DATA, "retired")
     assert registry.stage(subject) == "retired"
+    assert read_published(registry.root, subject.strategy) == {}
     with pytest.raises(PromotionError, match="give changed code a new version"):
         registry.promote(subject, DATA, "validated")
 
@@ -254,7 +257,9 @@ def test_one_version_is_live_and_a_rollback_brings_the_one_before_back(
     for each in (first, second, third):
         go_live(registry, each)
     assert [s for _, s in registry.versions(subject.strategy)] == ["retired", "retired", "live"]
+    assert read_published(registry.root, subject.strategy) == {"live": third.key}
     move = registry.rollback(subject.strategy)
+    assert read_published(registry.root, subject.strategy) == {"live": second.key}
     assert (move.version, move.before, move.after, move.replaced) == ("2.0", "retired", "live", 3)
     assert [s for _, s in registry.versions(subject.strategy)] == ["retired", "live", "retired"]
     assert registry.rollback(subject.strategy).version == "1.0"
@@ -320,3 +325,20 @@ def test_mlflow_may_not_unpickle(registry: Registry, monkeypatch: pytest.MonkeyP
     assert store.client is not None
     variables = pytest.importorskip("mlflow.environment_variables")
     assert variables.MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get() is False
+
+
+def test_a_damaged_list_of_what_may_run_is_an_error(root: Path) -> None:
+    assert read_published(root, "s") == {}
+    write_published(root, "s", {"live": SUBJECT.key})
+    assert read_published(root, "s") == {"live": SUBJECT.key}
+    path = root / "stages" / "s.json"
+    for text in (
+        "",
+        "[]",
+        '{"schema": 2, "subjects": {}}',
+        '{"schema": 1}',
+        '{"schema": 1, "subjects": {"live": 1}}',
+    ):
+        path.write_text(text)
+        with pytest.raises(StorageError, match="any promotion of s writes it again"):
+            read_published(root, "s")
