@@ -41,7 +41,7 @@ void AnalyticDram::access(std::uint64_t access_number, bool is_write) {
   if (run < 0) {
     run = static_cast<std::int32_t>(window.runs.size());
     // Room came while the last runs were served.
-    window.runs.push_back({at.row, bank, 0, first, false, (channel.front_before + channel.front) / 2, channel.sequence,
+    window.runs.push_back({at.row, bank, 0, first, false, (2 * channel.front_before + channel.front) / 3, channel.sequence,
                            channel.sequence});
     first = run;
   }

@@ -376,7 +376,8 @@ def parse_mapping(text: str, geometry: DramGeometry) -> list[tuple[AddressField,
         out.append((_FIELDS[name], int(bits) if bits else need[name] - given[name]))
     for name, field_ in _FIELDS.items():
         total = sum(bits for other, bits in out if other == field_)
-        if total != need[name] or any(bits < 0 for _, bits in out):
+        total = max(total, given[name])  # more than there are leaves less than nothing for the rest
+        if total != need[name]:
             raise ConfigError(
                 f"mapping={text!r} is not allowed; it gives {total} bits to {name!r}, {need[name]} are needed"
             )
