@@ -309,20 +309,10 @@ class DepositFiles:
         score_DN = scores.reindex(columns=list(made.stocks)).to_numpy(np.float64)
         if np.isinf(score_DN).any():
             raise DataError("a score is infinite; give finite scores, NaN for stocks that are not scored")
-        entries = made.weights.tocoo()
-        score_R = score_DN[entries.row // num_etfs, entries.col]
-        use = ~np.isnan(score_R)
-        cell, weight, value = entries.row[use], entries.data[use], score_R[use]
-
-        def total(per_component: Floats) -> Floats:
-            return np.bincount(cell, per_component, num_etfs * num_dates).astype(np.float64)
-
-        coverage = total(weight)
-        safe = np.where(coverage > 0, coverage, np.nan)
-        score = total(weight * value) / safe
-        neff = safe**2 / total(weight**2).clip(min=np.finfo(float).tiny)
-        spread = np.sqrt(total(weight * (value - score[cell]) ** 2) / safe)
+        out = _weighted(made.weights, score_DN, num_etfs)
+        score, coverage = out["score"].to_numpy(), out["coverage"].to_numpy()
         if shrink_names > 0:
+            neff = out["neff"].to_numpy()
             score = score * np.sqrt(neff / (neff + shrink_names))
         factor = [self.multipliers.get(e) for e in made.etfs]
         score = score * np.tile([1.0 if f is None else f for f in factor], num_dates)
@@ -330,19 +320,10 @@ class DepositFiles:
         low = (reason == "") & (coverage < min_coverage)
         reason[low] = [f"coverage {c:.2f} is below {min_coverage:g}" for c in coverage[low]]
         reason[(reason == "") & np.isnan(score)] = "no component is scored"
-        return pd.DataFrame(
-            {
-                "score": score,
-                "coverage": coverage,
-                "n_names": total(np.ones_like(weight)).astype(np.int64),
-                "neff": neff,
-                "dispersion": spread,
-                "file_date": made.file_date.reshape(-1),
-                "eligible": reason == "",
-                "reason": reason,
-            },
-            index=pd.MultiIndex.from_product([made.dates, made.etfs], names=["date", "etf"]),
+        out = out.assign(
+            score=score, file_date=made.file_date.reshape(-1), eligible=reason == "", reason=reason
         )
+        return out.set_index(pd.MultiIndex.from_product([made.dates, made.etfs], names=["date", "etf"]))
 
     def aggregate(
         self,
@@ -441,6 +422,30 @@ class DepositFiles:
         for holds, text in checks:
             reason[(reason == "") & holds] = text
         return reason
+
+
+def _weighted(weights: sparse.csr_matrix, score_DN: Floats, num_etfs: int) -> pd.DataFrame:
+    """Return what follows from weights [C, N] and scores for each cell; NaN scores are left out."""
+    entries = weights.tocoo()
+    score_R = score_DN[entries.row // num_etfs, entries.col]
+    use = ~np.isnan(score_R)
+    cell, weight, value = entries.row[use], entries.data[use], score_R[use]
+
+    def total(per_component: Floats) -> Floats:
+        return np.bincount(cell, per_component, weights.shape[0]).astype(np.float64)
+
+    coverage = total(weight)
+    safe = np.where(coverage > 0, coverage, np.nan)
+    score = total(weight * value) / safe
+    return pd.DataFrame(
+        {
+            "score": score,
+            "coverage": coverage,
+            "n_names": total(np.ones_like(weight)).astype(np.int64),
+            "neff": safe**2 / total(weight**2).clip(min=np.finfo(float).tiny),
+            "dispersion": np.sqrt(total(weight * (value - score[cell]) ** 2) / safe),
+        }
+    )
 
 
 def _prices_of(prices: PricePanel, row_R: Ints, stock: Ints) -> tuple[Floats, npt.NDArray[np.bool_]]:
