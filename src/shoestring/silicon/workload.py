@@ -91,15 +91,6 @@ class Workload:
         """Mean share of zeros of the intermediate features, the inputs of all layers but the first."""
         return float(np.mean(self.zeros[1:])) if len(self.inputs) > 1 else 0.0
 
-    def only(self, layers: Sequence[int]) -> "Workload":
-        """Return a workload of some of the layers, in the order given."""
-        bad = [n for n in layers if not 0 <= n < len(self.layers)]
-        if bad or not layers:
-            raise ConfigError(f"layers {list(layers)}; give some of 0 .. {len(self.layers) - 1}")
-        return replace(
-            self, inputs=tuple(self.inputs[n] for n in layers), layers=tuple(self.layers[n] for n in layers)
-        )
-
     @classmethod
     def train_residual(
         cls,

@@ -170,14 +170,10 @@ def test_damaged_and_missing_files_are_told_apart(tmp_path: Path) -> None:
         Workload.random_zeros("karate", 1, 4, 0.5).save(tmp_path / "w.txt")
 
 
-def test_random_zeros_say_that_they_are_and_layers_can_be_picked() -> None:
+def test_random_zeros_say_that_they_are() -> None:
     made = Workload.random_zeros("karate", 3, 64, [0.1, 0.5, 0.9])
     assert made.origin == "random zeros"
     assert made.zeros == pytest.approx((0.1, 0.5, 0.9), abs=0.05)
-    assert made.only([2, 0]).zeros == pytest.approx((made.zeros[2], made.zeros[0]))
-    for bad in ([], [3]):
-        with pytest.raises(ConfigError, match="layers"):
-            made.only(bad)
     with pytest.raises(ConfigError, match="shares"):
         Workload.random_zeros("karate", 3, 64, [0.1])
 

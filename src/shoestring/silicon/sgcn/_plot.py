@@ -34,7 +34,7 @@ def layers_svg(reports: "Mapping[str, Report]") -> str:
             top.plot(numbers, [r.cycles / 1e6 for r in report.rows], marker="o", markersize=3, label=name)
         top.set_ylabel("modelled cycles (M)")
         top.set_ylim(bottom=0)
-        top.legend(fontsize=8)
+        top.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
         first = next(iter(reports))
         rows = reports[first].rows
         base = [0.0] * len(rows)
@@ -44,7 +44,7 @@ def layers_svg(reports: "Mapping[str, Report]") -> str:
             base = [a + b for a, b in zip(base, values, strict=True)]
         bottom.set_ylabel(f"DRAM, {first} (MB)")
         bottom.set_xlabel("layer")
-        bottom.legend(fontsize=8)
+        bottom.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()
