@@ -56,9 +56,9 @@ def promote(
 def _as_it_is(workspace: Path, strategy: str, data: str, parameters: Any) -> tuple[Any, str]:
     """Return a strategy with its code as it is now, and the hash of its data as they are now."""
     from shoestring.finance.registry import load_strategy
+    from shoestring.finance.shai_am import Platform
     from shoestring.finance.shai_am._checks import subject_of
     from shoestring.finance.shai_am._deployments import read_deployments
-    from shoestring.finance.shai_am import Platform
 
     deployed = read_deployments(workspace).get(strategy)
     if deployed is not None:
