@@ -12,6 +12,7 @@ import pandas as pd
 from shoestring.core.errors import ConfigError, DataError
 from shoestring.finance.panel import PricePanel
 from shoestring.finance.statements import Snapshots, Statements, as_of_index
+from shoestring.finance.view import NotEnoughHistoryError
 
 __all__ = [
     "ITEMS",
@@ -149,6 +150,8 @@ def feature_panel(
 
     Raises
     ------
+    NotEnoughHistoryError
+        If no statement was filed yet.
     DataError
         If no firm has both statements and prices, a date is not in `prices`, or sectors are asked for and
         absent.
@@ -168,6 +171,8 @@ def feature_panel(
             else "dates are empty or unsorted"
         )
         raise DataError(f"{what}; give ascending dates from prices.dates")
+    if statements.rows.empty:
+        raise NotEnoughHistoryError("no statement was filed by then; start later or give longer data")
     firms = set(statements.tickers)
     tickers = tuple(t for t in prices.assets if t in firms)
     if not tickers:

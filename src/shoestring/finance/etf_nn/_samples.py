@@ -12,6 +12,7 @@ from shoestring.core.errors import DataError
 from shoestring.finance.etf_nn.config import TargetKind
 from shoestring.finance.panel import PricePanel
 from shoestring.finance.statement_features import FeaturePanel, group_ranks
+from shoestring.finance.view import NotEnoughHistoryError
 
 __all__ = ["Samples", "forward_returns", "make_samples", "sample_dates", "split_dates"]
 
@@ -113,19 +114,19 @@ def make_samples(
 
     Raises
     ------
-    DataError
+    NotEnoughHistoryError
         If no date is left.
     """
     seen = panel.dates[panel.dates <= end]
     if len(seen) == 0:
-        raise DataError(f"no feature date lies before {end.date()}; give a later end")
+        raise NotEnoughHistoryError(f"no feature date lies before {end.date()}; give a later end")
     log, known = forward_returns(prices.cut(end), panel.tickers, seen, months)
     count = len(known)
     use = panel.scored[:count] & ~np.isnan(log)
     use &= (use.sum(axis=1) >= MIN_FIRMS)[:, None]
     day, firm = np.nonzero(use)
     if len(day) == 0:
-        raise DataError(
+        raise NotEnoughHistoryError(
             f"no training date before {end.date()} has {MIN_FIRMS} scored assets whose next {months} months "
             "are over; give a longer history or a later end"
         )
@@ -142,7 +143,7 @@ def split_dates(samples: Samples, holdout: float, *, embargo: bool) -> tuple[Sam
 
     Raises
     ------
-    DataError
+    NotEnoughHistoryError
         If no training date is left.
     """
     held = round(holdout * len(samples.dates))
@@ -153,7 +154,7 @@ def split_dates(samples: Samples, holdout: float, *, embargo: bool) -> tuple[Sam
     if embargo:
         days = days[samples.known_at[days] <= samples.dates[first]]
     if len(days) == 0:
-        raise DataError(
+        raise NotEnoughHistoryError(
             f"{len(samples.dates)} training dates leave none before the held-out ones; give a longer "
             "history, or holdout=0"
         )

@@ -3,7 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from shoestring.finance.strategy import Context, DataView, Sources, State, Strategy, strategy
+from shoestring.finance.strategy import (
+    Context,
+    DataView,
+    NotEnoughHistoryError,
+    Sources,
+    State,
+    Strategy,
+    strategy,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +92,10 @@ class EtfNnStrategy(Strategy):
         from shoestring.finance.etf_nn._models import StatementNet
         from shoestring.finance.etf_nn._portfolio import ETFPortfolio, basket_returns
 
-        assert ctx.state is not None  # the platform calls fit first
+        if ctx.state is None:
+            raise NotEnoughHistoryError(
+                f"ETF-NN at {ctx.as_of.date()}: no statements or returns to learn from yet; start later"
+            )
         tensors = {n: torch.as_tensor(v) for n, v in ctx.state["tensors"].items()}
         fitted = StatementNet.from_state(ctx.state["head"], tensors)
         prices = _panel(data)

@@ -58,6 +58,12 @@ def test_data_of_later_dates_change_no_weight(market: SyntheticMarket, weights: 
     pd.testing.assert_frame_equal(other, weights.loc[:date], check_exact=True)
 
 
+def test_dates_before_there_is_anything_to_learn_from_are_skipped(market: SyntheticMarket) -> None:
+    made = run_strategy(RULE, market.prices, None, "2007-02-28", known=tables(market))
+    assert made.index[0] > market.prices.dates[0] + pd.DateOffset(months=6)
+    assert made.index[-1] == pd.Timestamp("2007-02-01")
+
+
 def test_its_network_is_the_one_that_its_parameters_name() -> None:
     net = RULE.model(seed=7)
     assert isinstance(net, StatementNet)
