@@ -201,10 +201,13 @@ def digest_panel(panel: "PricePanel") -> FrameDigest:
 @lru_cache(maxsize=1)
 def environment_lock() -> dict[str, Any]:
     """Return what is installed: Python, machine, and every distribution with its version."""
-    # Reading each one's metadata takes a third of a second; the folder's name says it all.
+    # Reading each one's metadata takes a third of a second; the folder's name says it all. Other entries of
+    # the path are no environment: Ray puts folders of its own there, and the keys must be those of elsewhere.
     installed: dict[str, str] = {}
     for entry in sys.path:
-        for info in Path(entry or ".").glob("*.dist-info"):
+        if Path(entry).name not in ("site-packages", "dist-packages"):
+            continue
+        for info in Path(entry).glob("*.dist-info"):
             name, _, version = info.name.removesuffix(".dist-info").partition("-")
             installed.setdefault(name.lower(), version)
     return {

@@ -132,6 +132,16 @@ def test_a_table_is_digested_by_what_was_known(frame: pd.DataFrame) -> None:
     assert digest_known(KnownTable.from_frame(rows.iloc[::-1]), days[9]) == digest_known(one, days[9])
 
 
+def test_folders_that_are_no_environment_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's workers have folders of their own on the path; their keys must be the same as anywhere."""
+    before = environment_lock.__wrapped__()
+    (tmp_path / "psutil-9.9.dist-info").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert environment_lock.__wrapped__() == before
+
+
 def test_the_environment_names_what_is_installed() -> None:
     installed = environment_lock()["distributions"]
     assert installed["numpy"] == np.__version__

@@ -169,6 +169,17 @@ def test_a_sweep_runs_every_combination_once(panel: PricePanel, tmp_path: Path, 
     assert dict(alone.artifacts) == dict(runs[2].artifacts)
 
 
+@pytest.mark.slow
+def test_a_sweep_on_ray_is_found_again_without_ray(panel: PricePanel, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    grid = SweepConfig(grid={"lookback": (30, 60)}, jobs=2)
+    with Platform(tmp_path / "ws") as platform:
+        runs = platform.sweep(Momentum(skip=5), grid, panel, config=CONFIG, executor="ray")
+        again = platform.sweep(Momentum(skip=5), grid, panel, config=CONFIG)
+    assert all(r.hits == len(r.tasks) for r in again)
+    assert [dict(r.artifacts) for r in runs] == [dict(r.artifacts) for r in again]
+
+
 def test_a_sweep_of_a_parameter_that_is_not_there_is_refused(platform: Platform, panel: PricePanel) -> None:
     with pytest.raises(ConfigError, match="lookbak"):
         platform.sweep("momentum", SweepConfig(grid={"lookbak": (1,)}), panel)
