@@ -163,4 +163,4 @@ def test_a_variant_is_checked_as_a_file_is() -> None:
 def test_a_machine_cannot_be_changed_in_place() -> None:
     arch = Arch.from_yaml("sgcn_hbm2")
     with pytest.raises(ValueError, match="frozen"):
-        arch.engines = 4  # type: ignore[misc]  # frozen on purpose
+        arch.engines = 4

@@ -134,7 +134,7 @@ def test_a_long_cache_line_is_several_accesses() -> None:
 
 def test_signed_addresses_are_refused() -> None:
     with pytest.raises(DataError, match="int64"):
-        Dram(DDR4).simulate(np.zeros(3, np.int64), reads(3))  # type: ignore[arg-type]  # the wrong type on purpose
+        Dram(DDR4).simulate(np.zeros(3, np.int64), reads(3))
 
 
 def test_a_machine_names_its_memory() -> None:
