@@ -85,6 +85,8 @@ def sgcn(  # noqa: PLR0913, PLR0917  # one parameter a flag
     _check_out(out)
     with progress_bar() as report_progress:
         loaded = _load(workload, train, job, report_progress)
+        if job.trace_layer >= len(loaded.layers):
+            raise ConfigError(f"trace_layer={job.trace_layer}; the layers are 0 .. {len(loaded.layers) - 1}")
         reports, trials = _run(loaded, machine, job, report_progress)
     if train is not None:
         loaded.save(out / WORKLOAD)
@@ -167,11 +169,12 @@ def _write(
     """Write the reports; the summary comes last, so a folder that has it is complete."""
     import yaml
 
+    from shoestring.silicon.dram_trace import write_trace
     from shoestring.silicon.sgcn._plot import layers_svg
     from shoestring.silicon.sgcn._trace import trace_layer
 
     if job.trace_layer >= 0:
-        write_text_atomic(out / TRACE, trace_layer(workload, machine, job.options, job.trace_layer))
+        write_trace(out / TRACE, trace_layer(workload, machine, job.options, job.trace_layer))
     rows = [
         {"system": name, **asdict(row), "dram_bytes": row.dram_bytes, "hit_rate": row.hit_rate}
         for name, report in reports.items()
