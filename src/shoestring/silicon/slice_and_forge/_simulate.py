@@ -185,8 +185,10 @@ def simulate(graph: Any, arch: Arch, config: SnfConfig | None = None) -> Simulat
     columns = np.diff(slice_bounds(config.width, config.slices, arch.cache.line_bytes))
     run = _Run(phase, config, [int(c) for c in columns])
     rows, settled, oracle = run.morph() if config.tiler == "morph" else run.constant()
-    gemm = Gemm(m=topology.num_nodes, n=config.width, k=config.width)
-    dense = combination_cycles(gemm, arch.systolic) if topology.num_nodes else 0
+    dense = 0
+    if topology.num_nodes:
+        gemm = Gemm(m=topology.num_nodes, n=config.width, k=config.width)
+        dense = combination_cycles(gemm, arch.systolic)
     return Simulation(topology, config, arch, tuple(rows), dense, settled, oracle)
 
 
