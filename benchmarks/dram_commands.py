@@ -1,7 +1,7 @@
 """Commands a second of the DRAM's command level, and requests a second of its analytic model.
 
 The same stream is timed twice a round under two names (A/A), so that the spread of two equal things stands
-beside the rates, which are in CPU seconds of one core. The goal is 5 million commands a second on every stream.
+beside the rates, which are CPU time of one core. The goal is 5 million commands a second on every stream.
 
     python benchmarks/dram_commands.py --requests 500_000 --json out.json
 """
