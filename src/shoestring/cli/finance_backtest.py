@@ -66,8 +66,14 @@ def _run(
     from shoestring.finance.shai_am._checks import record_walk_forward, subject_of
     from shoestring.finance.shai_am._reports import write_report
 
-    check_unique(one.load() for one in references)
+    loaded = [one.load() for one in references]
+    check_unique(loaded)
     with Platform(workspace) as platform:
+        panels = {id(platform.market(market, strategy=one)[0]) for one in loaded}
+        if len(panels) > 1:
+            raise ConfigError(
+                "these strategies bring data of their own, which differ; run them one by one, or give --data"
+            )
         done = []
         for one in references:
             run = platform.backtest(one, market, config=options, show_progress=True)

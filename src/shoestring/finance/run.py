@@ -7,19 +7,21 @@ repeats only what follows from that part.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from shoestring.core.errors import ConfigError, DataError
+from shoestring.core.errors import ConfigError, DataError, ShoestringError
 from shoestring.core.progress import progress
 from shoestring.finance._objects import decode, encode
 from shoestring.finance._stages import StageTables
-from shoestring.finance.code_digest import code_digest
-from shoestring.finance.digest import FrameDigest, digest_json, digest_known
+from shoestring.finance.digest import FrameDigest, digest_json
+from shoestring.finance.keys import Digests, strategy_code
 from shoestring.finance.panel import PricePanel, as_panel
 from shoestring.finance.store import Cached, Store, task_document
 from shoestring.finance.strategy import (
@@ -30,6 +32,7 @@ from shoestring.finance.strategy import (
     Sources,
     State,
     Strategy,
+    StrategyError,
     check_weights,
     view_of,
 )
@@ -75,24 +78,6 @@ class Decisions:
     """Dates for which the history was too short."""
     tasks: tuple[Task, ...]
     """Every step in the order in which it was taken; empty without a store."""
-
-
-class Digests:
-    """Digests of a run's data by date; make one and give it to many runs on the same data."""
-
-    def __init__(self, panel: PricePanel, known: Mapping[str, KnownTable]) -> None:
-        self.panel = FrameDigest(panel.fields)
-        self._known = known
-        self._known_at: dict[tuple[str, Any], str] = {}
-
-    def at(self, date: pd.Timestamp) -> dict[str, str]:
-        """Return the digests of everything known at `date`, by name."""
-        out = {"panel": self.panel.at(date)}
-        for name, table in self._known.items():
-            if (name, date) not in self._known_at:
-                self._known_at[name, date] = digest_known(table, date)
-            out[f"known.{name}"] = self._known_at[name, date]
-        return out
 
 
 def run_strategy(  # the words of one run
@@ -252,42 +237,6 @@ def observe(
     return Observed(weights=made.weights, features=run.sources.features, states=states)
 
 
-def strategy_code(strategy: Strategy, stage: str = "weights") -> tuple[str, Any]:
-    """Return the digest of the code, and the parameters, that decide a stage of a strategy.
-
-    Parameters
-    ----------
-    strategy : Strategy
-        The strategy.
-    stage : str
-        ``features``, ``fit`` or ``weights``.
-    """
-    parts = strategy.parts(stage)
-    if parts is None:
-        return code_digest(strategy), strategy.params()
-    codes = [code_digest(strategy), *(code_digest(p) for part in parts for p in _nested(part))]
-    return digest_json(codes), [_part_params(p) for p in parts]
-
-
-def _nested(part: Any) -> list[Any]:
-    """Return a part and the parts inside it."""
-    if isinstance(part, Mapping):
-        return [p for value in part.values() for p in _nested(value)]
-    if not dataclasses.is_dataclass(part) or isinstance(part, type):
-        return []
-    return [part, *(p for f in dataclasses.fields(part) for p in _nested(getattr(part, f.name)))]
-
-
-def _part_params(part: Any) -> Any:
-    """Describe a part by its class and fields, parts inside it likewise."""
-    if dataclasses.is_dataclass(part) and not isinstance(part, type):
-        name = f"{type(part).__module__}:{type(part).__qualname__}"
-        return [name, {f.name: _part_params(getattr(part, f.name)) for f in dataclasses.fields(part)}]
-    if isinstance(part, Mapping):
-        return {key: _part_params(value) for key, value in part.items()}
-    return part
-
-
 @dataclass(kw_only=True)
 class _Log:
     """Tasks of a run in order, and the results that were read already."""
@@ -352,7 +301,8 @@ class _Run:
         context = self._context(last, None)
 
         def compute() -> dict[str, pd.DataFrame]:
-            made = self.strategy.features(context, view_of(self.sources, last))
+            with self._hook("features", last):
+                made = self.strategy.features(context, view_of(self.sources, last))
             return {name: self._checked_feature(name, frame) for name, frame in sorted(made.items())}
 
         frames = self._frames("features", last, compute)
@@ -434,7 +384,9 @@ class _Run:
             context = self._context(date, state, previous, stages)
             try:
                 view = self._view(date)
-                weights = check_weights(self.strategy.on_rebalance(context, view), self.strategy.info, view)
+                with self._hook("on_rebalance", date):
+                    decided = self.strategy.on_rebalance(context, view)
+                weights = check_weights(decided, self.strategy.info, view)
             except NotEnoughHistoryError:
                 continue
             if len(weights) != len(self.panel.assets):
@@ -464,7 +416,9 @@ class _Run:
 
     def _fit(self, date: pd.Timestamp) -> tuple[State | None, str]:
         def compute() -> State | None:
-            return self.strategy.fit(self._context(date, None), self._view(date))
+            context, view = self._context(date, None), self._view(date)
+            with self._hook("fit", date):
+                return self.strategy.fit(context, view)
 
         if self.store is None:
             return decode(*encode(compute())), ""
@@ -475,9 +429,26 @@ class _Run:
         if type(self.strategy).universe is Strategy.universe:
             return view_of(self.sources, date)
         if date not in self.universes:
-            chosen = self.strategy.universe(self._context(date, None), view_of(self.sources, date))
+            with self._hook("universe", date):
+                chosen = self.strategy.universe(self._context(date, None), view_of(self.sources, date))
             self.universes[date] = None if chosen is None else tuple(chosen)
         return view_of(self.sources, date, self.universes[date])
+
+    @contextmanager
+    def _hook(self, name: str, date: pd.Timestamp) -> Iterator[None]:
+        """Say of an error of a strategy's own where and when it happened."""
+        try:
+            yield
+        except ShoestringError:
+            raise
+        except Exception as e:
+            frames = traceback.extract_tb(e.__traceback__)
+            last = next((f for f in reversed(frames) if "site-packages" not in f.filename), frames[-1])
+            info = self.strategy.info
+            raise StrategyError(
+                f"{info.name} {info.version}: {name} at {date.date()} raised {type(e).__name__}: {e} "
+                f"({last.filename}, line {last.lineno}); correct the strategy, or its data at that date"
+            ) from e
 
     def _context(
         self,

@@ -27,7 +27,14 @@ from shoestring.core.errors import ConfigError, DataError
 from shoestring.core.seeds import derive_seed
 from shoestring.finance.schedule import Schedule
 from shoestring.finance.selection import Selection, bottom_k, top_k
-from shoestring.finance.view import DataView, KnownTable, NotEnoughHistoryError, Sources, view_of
+from shoestring.finance.view import (
+    DataView,
+    KnownTable,
+    NotEnoughHistoryError,
+    Sources,
+    StrategyError,
+    view_of,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +60,7 @@ __all__ = [
     "Sources",
     "State",
     "Strategy",
+    "StrategyError",
     "StrategyInfo",
     "bottom_k",
     "check_weights",

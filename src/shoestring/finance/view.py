@@ -6,18 +6,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
-from shoestring.core.errors import ConfigError, DataError
+from shoestring.core.errors import ConfigError, DataError, ShoestringError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from shoestring.finance.panel import PricePanel
 
-__all__ = ["DataView", "KnownTable", "NotEnoughHistoryError", "Sources", "view_of"]
+__all__ = ["DataView", "KnownTable", "NotEnoughHistoryError", "Sources", "StrategyError", "view_of"]
 
 
 class NotEnoughHistoryError(DataError):
     """The panel is too short at this date; the run then skips the date, as warm-up."""
+
+
+class StrategyError(ShoestringError, RuntimeError):
+    """A method of a strategy raised something of its own; the message says which, when and where."""
 
 
 class KnownTable(Protocol):

@@ -21,6 +21,7 @@ from shoestring.finance.strategy import (
     Sources,
     State,
     Strategy,
+    StrategyError,
     check_weights,
     strategy,
     top_k,
@@ -230,3 +231,25 @@ class BadFeature(Strategy):
 def test_features_of_another_shape_are_refused(panel: PricePanel, what: str, word: str) -> None:
     with pytest.raises(DataError, match=word):
         decisions(BadFeature(what=what), panel)
+
+
+@strategy(name="broken", version="1")
+class Broken(Strategy):
+    where: str = "on_rebalance"
+
+    def features(self, ctx: Context, data: DataView) -> Mapping[str, pd.DataFrame]:  # noqa: ARG002  # a hook
+        return {"x": 1 / 0} if self.where == "features" else {}  # type: ignore[dict-item]  # never there
+
+    def fit(self, ctx: Context, data: DataView) -> State:  # noqa: ARG002  # a hook
+        return {"x": [1][2]} if self.where == "fit" else {}
+
+    def on_rebalance(self, ctx: Context, data: DataView) -> "pd.Series[float]":  # noqa: ARG002  # a hook
+        return pd.Series(dtype=float)[["missing"]]
+
+
+@pytest.mark.parametrize("where", ["features", "fit", "on_rebalance"])
+def test_an_error_of_the_strategy_says_where_and_when(panel: PricePanel, where: str) -> None:
+    with pytest.raises(
+        StrategyError, match=rf"broken 1: {where} at \d{{4}}-\d\d-\d\d raised \w+Error.*test_run.py"
+    ):
+        decisions(Broken(where=where), panel, "2001-02-01")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
@@ -17,10 +17,11 @@ from shoestring.finance.digest import digest_json
 from shoestring.finance.ledger import Ledger, Swept
 from shoestring.finance.panel import PricePanel, as_panel
 from shoestring.finance.run import Digests, decide
+from shoestring.finance.shai_am._data import load_data
 from shoestring.finance.shai_am._metadata import Metadata, RunRow
-from shoestring.finance.shai_am._pool import Pool
 from shoestring.finance.shai_am._runs import Run
-from shoestring.finance.shai_am._tasks import Reference, describe, keep_data, request_of, run_in, run_request
+from shoestring.finance.shai_am._spread import Executor, spread
+from shoestring.finance.shai_am._tasks import Reference, describe, keep_data, request_of, run_in
 from shoestring.finance.shai_am.config import RunConfig, SweepConfig
 from shoestring.finance.shai_am.functional import (
     Manifest,
@@ -30,16 +31,15 @@ from shoestring.finance.shai_am.functional import (
     read_orders,
     run_backtest,
 )
-from shoestring.finance.sources import Market, load_market
+from shoestring.finance.sources import Market
 from shoestring.finance.store import Store
 from shoestring.finance.strategy import KnownTable, Sources, Strategy
 
 __all__ = ["DEFAULT_MARKET", "Executor", "LiveRun", "Platform"]
 
 Data = str | Path | Market | Sources | PricePanel | pd.DataFrame
-Executor = Literal["inproc", "process", "ray"]
-
 DEFAULT_MARKET = "skfolio/sp500"
+_LIMIT_S = 24 * 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,12 +137,13 @@ class Platform:
         made = self._config(config, start, end)
         if environment:  # whose strategy may be impossible to load here
             where = self.market(data, known)
-            return self._elsewhere(strategy, where, made, executor, environment)
+            return self._elsewhere(strategy, where, made, executor, (environment, _LIMIT_S))
         loaded = _loaded(strategy)
         panel, about, tables = self.market(data, known, loaded)
         if executor != "inproc" or loaded.info.environment:
             where = (panel, about, tables)
-            return self._elsewhere(strategy, where, made, executor, loaded.info.environment)
+            limits = (loaded.info.environment, loaded.info.resources.timeout_s)
+            return self._elsewhere(strategy, where, made, executor, limits)
         run_id = self._begin(loaded, about, made)
         try:
             manifest = run_backtest(
@@ -207,7 +208,7 @@ class Platform:
             kept = keep_data(panel, tables, self.store)
             travelling = [_travelling(strategy, combinations[i]) for i in todo]
             requests = [request_of(reference, kept, made, self.store) for reference in travelling]
-            done = _spread(requests, executor, sweep.jobs)
+            done = spread(requests, executor, sweep.jobs)
             for number, answer in progress(done, "sweep") if show_progress else done:
                 manifests[todo[number]] = self._answer(answer)
         runs = []
@@ -332,7 +333,7 @@ class Platform:
             place = f"{strategy.info.name}:{name}" if strategy is not None else name
             if place not in self._data:
                 own = None if strategy is None else strategy.sources(name)
-                self._data[place] = own or load_market(name or DEFAULT_MARKET)
+                self._data[place] = own or load_data(name or DEFAULT_MARKET)
             data = self._data[place]
         if isinstance(data, Sources):
             about = {"name": data.name, "kind": "unknown", "about": list(data.about)}
@@ -348,16 +349,17 @@ class Platform:
         data: tuple[PricePanel, dict[str, Any], dict[str, KnownTable]],
         config: RunConfig,
         executor: Executor,
-        environment: str,
+        limits: tuple[str, float],
     ) -> Run:
-        """Run a backtest in another process, for which only files are exchanged."""
+        """Run a backtest in another process (environment and time as in `limits`), exchanging files only."""
+        environment, timeout_s = limits
         panel, about, tables = data
         reference = _reference(strategy)
         request = request_of(reference, keep_data(panel, tables, self.store), config, self.store)
         if environment:
-            answer = run_in(Path(environment) / "bin" / "python", request, timeout_s=24 * 3600.0)
+            answer = run_in(Path(environment) / "bin" / "python", request, timeout_s=timeout_s)
         else:
-            answer = next(iter(_spread([request], executor, 1)))[1]
+            answer = next(iter(spread([request], executor, 1)))[1]
         manifest = self._answer(answer)
         document = {
             "params": answer["params"],
@@ -455,30 +457,6 @@ def _toml(value: Any) -> str:
     import json
 
     return json.dumps(value)
-
-
-def _spread(
-    requests: Sequence[Mapping[str, Any]], executor: Executor, jobs: int
-) -> "Sequence[tuple[int, Any]] | Any":
-    """Yield (number, answer) of requests that run on processes or on Ray."""
-    if executor == "ray":
-        return _on_ray(requests, jobs)
-    return _on_processes(requests, jobs)
-
-
-def _on_processes(requests: Sequence[Mapping[str, Any]], jobs: int) -> Any:
-    with Pool(min(jobs, len(requests))) as pool:
-        yield from pool.map(run_request, requests)
-
-
-def _on_ray(requests: Sequence[Mapping[str, Any]], jobs: int) -> Any:
-    from shoestring.finance.shai_am._ray import ray_map
-
-    entry = f"{run_request.__module__}:{run_request.__qualname__}"
-    for done in ray_map(entry, requests, workers=jobs):
-        if done.error:
-            raise StorageError(f"a task on Ray failed: {done.error}; finished tasks are kept, run again")
-        yield done.number, done.value
 
 
 def _live_run(name: str, version: str, date: str, path: Path, *, again: bool) -> LiveRun:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -13,6 +14,7 @@ from shoestring.finance.run import Task
 from shoestring.finance.shai_am import Platform, RunConfig
 from shoestring.finance.shai_am._checking import check_strategy
 from shoestring.finance.shai_am._checks import read_check, subject_of
+from shoestring.finance.shai_am._data import load_data
 from shoestring.finance.shai_am._metadata import Metadata
 from shoestring.finance.shai_am._pool import Pool
 from shoestring.finance.shai_am._reports import write_report
@@ -20,6 +22,7 @@ from shoestring.finance.shai_am._seeded import ShiftedBack
 from shoestring.finance.shai_am._tasks import Reference
 from shoestring.finance.shai_am.config import CheckConfig, SweepConfig
 from shoestring.finance.shai_am.functional import orders_csv, read_orders
+from shoestring.finance.strategy import Sources
 
 TASK = Task(stage="fit", name="fit 2020", key="k", ref="r", hit=False, seconds=0.5, inputs={"panel": "p"})
 
@@ -172,3 +175,22 @@ def test_a_reference_finds_the_same_strategy_elsewhere() -> None:
     made = Momentum(lookback=41)
     assert Reference.of(made).load() == made
     assert Reference(strategy="momentum", overrides=("lookback=41",)).load() == made
+
+
+def test_a_folder_of_prices_and_tables_is_data_by_name(tmp_path: Path) -> None:
+    panel = gbm_panel(3, 60, seed=1)
+    (tmp_path / "prices").mkdir()
+    (tmp_path / "known").mkdir()
+    panel.close.to_csv(tmp_path / "prices" / "close.csv")
+    days = panel.dates
+    rows = pd.DataFrame(
+        {"asset": panel.assets[0], "period": days[:2], "known_at": days[[5, 9]], "stars": [1.0, 2.0]}
+    )
+    rows.to_csv(tmp_path / "known" / "ratings.csv", index=False)
+    made = load_data(str(tmp_path))
+    assert isinstance(made, Sources)
+    np.testing.assert_allclose(made.panel.close.to_numpy(), panel.close.to_numpy())
+    assert made.known["ratings"].frame()["stars"].tolist() == [1.0, 2.0]
+    (tmp_path / "known" / "broken.parquet").write_bytes(b"x")
+    with pytest.raises(StorageError, match=r"broken\.parquet"):
+        load_data(str(tmp_path))
