@@ -47,6 +47,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> tuple
 DATA = ("--data", "prices.csv")
 
 
+@pytest.mark.slow
 def test_a_strategy_goes_live_by_what_was_stored_about_it(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

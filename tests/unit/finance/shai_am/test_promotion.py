@@ -38,7 +38,9 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def registry_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("mlflow", reason="mlflow is not installed")
-    return tmp_path_factory.mktemp("registry")
+    folder = tmp_path_factory.mktemp("registry")
+    assert MlflowStore(folder).client is not None  # imports MLflow and makes the tables: seconds, once
+    return folder
 
 
 @pytest.fixture
