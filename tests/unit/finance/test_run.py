@@ -241,7 +241,7 @@ class Broken(Strategy):
         return {"x": 1 / 0} if self.where == "features" else {}  # type: ignore[dict-item]  # never there
 
     def fit(self, ctx: Context, data: DataView) -> State:  # noqa: ARG002  # a hook
-        return {"x": [1][2]} if self.where == "fit" else {}
+        return {"x": int("missing")} if self.where == "fit" else {}
 
     def on_rebalance(self, ctx: Context, data: DataView) -> "pd.Series[float]":  # noqa: ARG002  # a hook
         return pd.Series(dtype=float)[["missing"]]
