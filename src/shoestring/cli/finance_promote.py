@@ -69,7 +69,7 @@ def _as_it_is(workspace: Path, strategy: str, data: str, parameters: Any) -> tup
         )
     loaded = load_strategy(strategy, tuple(parameters))
     with Platform(workspace) as platform:
-        return subject_of(loaded), platform.data_hash(market_of(strategy, data))
+        return subject_of(loaded), platform.data_hash(market_of(strategy, data), strategy=loaded)
 
 
 def _name_of(workspace: Path, strategy: str) -> str:

@@ -50,8 +50,8 @@ class Deployment:
     """As for `load_strategy`: an installed name, ``module:Class``, or a file (absolute)."""
     parameters: tuple[str, ...] = ()
     """``name=value``."""
-    data: str = "skfolio/sp500"
-    """Market to run on: a name, a file or a folder (absolute)."""
+    data: str = ""
+    """Market to run on: a name, a file or a folder (absolute); empty for the strategy's own."""
     environment: str = ""
     """Folder of the virtual environment that it runs in; empty for the platform's own."""
     catch_up: Literal["none", "latest", "all"] = "latest"
@@ -194,7 +194,7 @@ def _absolute_strategy(reference: str) -> str:
 def _absolute_data(name: str) -> str:
     from shoestring.finance.sources import market_names
 
-    return name if name in market_names() else str(Path(name).resolve())
+    return name if not name or name in market_names() else str(Path(name).resolve())
 
 
 def _own_dagster() -> str:

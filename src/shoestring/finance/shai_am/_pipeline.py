@@ -1,5 +1,6 @@
 """The stages of a strategy on the platform as functions from hashes to hashes; no engine is imported."""
 
+import importlib.util
 import json
 import os
 from collections.abc import Mapping
@@ -93,7 +94,8 @@ class Pipeline:
 
     def describe(self, stage: str) -> str:
         """Say in a sentence what a stage makes."""
-        return f"{_ABOUT[stage]} Strategy {self.info.name} {self.info.version} on {self.deployment.data}."
+        data = self.deployment.data or "its own data"
+        return f"{_ABOUT[stage]} Strategy {self.info.name} {self.info.version} on {data}."
 
     def data(self, date: str) -> Made:
         """Keep the panel as it was known at the close of `date`.
@@ -104,11 +106,11 @@ class Pipeline:
             If the data do not reach that date: a decision on older prices would pass for one of today.
         """
         with Platform(self.root) as platform:
-            panel, _, known = platform.market(self.deployment.data)
+            panel, _, known = platform.market(self.deployment.data, strategy=self.strategy)
         day = pd.Timestamp(date)
         if day not in panel.dates:
             raise DataError(
-                f"the data {self.deployment.data!r} have no prices of {date}; they end on "
+                f"the data {self.deployment.data or '(its own)'} have no prices of {date}; they end on "
                 f"{panel.dates[-1].date()}. Update them, then run the date again"
             )
         cut = panel.cut(day)
@@ -176,22 +178,23 @@ class Pipeline:
         """Run the strategy over all of its dates, write its tear sheet and record both."""
         with Platform(self.root) as platform:
             run = platform.backtest(self.strategy, self.deployment.data, start=start, end=end)
-            panel, about, _ = platform.market(self.deployment.data)
-            data = platform.data_hash(self.deployment.data)
+            panel, about, _ = platform.market(self.deployment.data, strategy=self.strategy)
+            data = platform.data_hash(self.deployment.data, strategy=self.strategy)
         subject = subject_of(self.strategy)
         report = self.root / "reports" / self.info.name / f"{run.id}.html"
         write_report(report, [(run, self.strategy)], panel, about)
         record_walk_forward(self.root, subject, data, run.metrics, report)
         figures = {name: value for name, value in run.metrics.items() if value is not None}
-        logged = MlflowStore(self.root).log_run(
-            self.info.name,
-            run.id,
-            params=subject.params,
-            metrics=figures,
-            tags={"version": subject.version, "code": subject.code, "data": data},
-            documents={"artifacts.json": run.artifacts},
-        )
-        shown = {**figures, "run": run.id, "mlflow_run": logged, "tear_sheet": report}
+        shown = {**figures, "run": run.id, "tear_sheet": report}
+        if importlib.util.find_spec("mlflow") is not None:  # an environment need not have it
+            shown["mlflow_run"] = MlflowStore(self.root).log_run(
+                self.info.name,
+                run.id,
+                params=subject.params,
+                metrics=figures,
+                tags={"version": subject.version, "code": subject.code, "data": data},
+                documents={"artifacts.json": run.artifacts},
+            )
         address = os.environ.get(REPORTS_URL)
         if address:
             shown["tear_sheet_page"] = f"{address}/{self.info.name}/{report.name}"
@@ -211,7 +214,7 @@ class Pipeline:
                 "promote it, or launch a date by hand"
             )
         with Platform(self.root) as platform:
-            panel, _, _ = platform.market(self.deployment.data)
+            panel, _, _ = platform.market(self.deployment.data, strategy=self.strategy)
         moment = pd.Timestamp(now)
         dates = [d for d in info.schedule.due(panel.dates) if info.schedule.runs_at(d) <= moment]
         if self.deployment.since:
