@@ -15,7 +15,6 @@ _NETWORK = {
     "cifs",
     "smb3",
     "smbfs",
-    "9p",
     "afs",
     "ceph",
     "glusterfs",

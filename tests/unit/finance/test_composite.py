@@ -15,8 +15,20 @@ from shoestring.finance.generators import gbm_panel
 from shoestring.finance.models import Ridge, WeightedSum
 from shoestring.finance.panel import PricePanel
 from shoestring.finance.run import decide, decisions
+from shoestring.finance.shai_am.config import RunConfig
+from shoestring.finance.shai_am.functional import SimulatedExecution
+from shoestring.finance.sources import load_market
 from shoestring.finance.store import Store
-from shoestring.finance.strategy import Context, Sources, view_of
+from shoestring.finance.strategy import (
+    Allocator,
+    Context,
+    DataSource,
+    Execution,
+    FeatureSet,
+    Model,
+    Sources,
+    view_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -201,3 +213,22 @@ def test_parameters_describe_the_parts() -> None:
         "max_weight": 1.0,
     }
     assert params["feature_set"]["columns"]["m"] == {"kind": "Momentum", "lookback": 40, "skip": 5}
+
+
+def test_the_shipped_parts_follow_the_five_interfaces() -> None:
+    """Mypy checks the signatures; here each one is called as the interface says."""
+    source: DataSource = load_market("synthetic/gbm")
+    features: FeatureSet = FeatureTable(columns={"r": FEATURES["reversal"]()})
+    model: Model = WeightedSum()
+    allocator: Allocator = TopK(k=2)
+    execution: Execution = SimulatedExecution(config=RunConfig())
+    loaded = source.load(None, None, "2001-12-31")
+    last = loaded.dates[-1]
+    context = Context(as_of=last)
+    frames = features.transform(context, view_of(Sources(panel=loaded), last))
+    view = view_of(Sources(panel=loaded, features=frames), last)
+    assert model.fit(context, pd.DataFrame(), pd.Series(dtype=float)) == {}
+    scores = model.predict(context, pd.DataFrame({"r": view.feature("r", 1).iloc[-1]}))
+    weights = allocator.allocate(context, scores, view)
+    table = pd.DataFrame([weights.reindex(loaded.assets, fill_value=0.0)], index=[loaded.dates[-30]])
+    assert execution.simulate(table, loaded).nav.index[-1] == last

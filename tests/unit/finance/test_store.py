@@ -1,6 +1,8 @@
 """Results by content: written once, found again, checked on reading, refused when they could be code."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -171,3 +173,22 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_storage(tmp_path: Path) 
     (tmp_path / "store").write_text("a file")
     with pytest.raises(StorageError):
         Store(tmp_path / "store").put(1)
+
+
+FULL = (
+    "import resource, signal, sys; from shoestring.core.errors import StorageError; "
+    "from shoestring.finance.store import Store; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)); store = Store(sys.argv[1]); "
+    "store.put(b'x' * 4000)\n"
+    "try: store.put(b'y' * 6000)\n"
+    "except StorageError as e: print(e)\n"
+)
+
+
+def test_a_disk_that_is_full_leaves_no_half_object(store: Store) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(store.folder)], capture_output=True, text=True, check=True
+    )
+    assert "nothing was changed there" in done.stdout
+    files = [p for p in store.folder.rglob("*") if p.is_file()]
+    assert [p.stat().st_size for p in files] == [4000]

@@ -23,6 +23,7 @@ from shoestring.finance.strategy import Context, KnownTable, Strategy
 
 __all__ = [
     "Manifest",
+    "SimulatedExecution",
     "find_backtest",
     "manifest_of",
     "orders_csv",
@@ -129,19 +130,36 @@ def find_backtest(
     return manifest_of(found.key, True, body)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SimulatedExecution:
+    """Books weights at closing prices with costs in proportion to what is traded; an `Execution`."""
+
+    config: RunConfig
+    """Dates, costs, lag."""
+    long_only: bool = True
+    """False: weights may be negative."""
+    max_gross: float = 1.0
+    """Largest sum of absolute weights."""
+
+    def simulate(self, weights: pd.DataFrame, panel: PricePanel) -> Backtest:
+        """Return the net asset value of weights (dates x assets) from the first date on."""
+        return backtest(
+            panel,
+            weights,
+            costs=self.config.costs,
+            start=self.config.start or weights.index[0],
+            end=self.config.end or None,
+            lag=self.config.lag,
+            allow_short=not self.long_only,
+            max_gross=self.max_gross,
+        )
+
+
 def simulate(strategy: Strategy, panel: PricePanel, weights: pd.DataFrame, config: RunConfig) -> Backtest:
     """Book weights against prices, within the limits that the strategy declares."""
-    start = config.start or weights.index[0]
-    return backtest(
-        panel,
-        weights,
-        costs=config.costs,
-        start=start,
-        end=config.end or None,
-        lag=config.lag,
-        allow_short=not strategy.info.long_only,
-        max_gross=strategy.info.max_gross,
-    )
+    info = strategy.info
+    execution = SimulatedExecution(config=config, long_only=info.long_only, max_gross=info.max_gross)
+    return execution.simulate(weights, panel)
 
 
 def orders_csv(weights: "pd.Series[float]") -> bytes:
