@@ -14,9 +14,10 @@ from shoestring.core.errors import ConfigError
 from shoestring.finance.generators import gbm_panel
 from shoestring.finance.ledger import Ledger
 from shoestring.finance.run import run_strategy
-from shoestring.finance.shai_am._checks import subject_of
+from shoestring.finance.shai_am._checks import read_check, subject_of
 from shoestring.finance.shai_am._dagster import build_definitions
 from shoestring.finance.shai_am._deployments import Deployment
+from shoestring.finance.shai_am._mlflow import MlflowStore
 from shoestring.finance.shai_am._pipeline import Made, Pipeline
 from shoestring.finance.shai_am._platform import Platform
 from shoestring.finance.shai_am._published import write_published
@@ -295,6 +296,30 @@ def test_a_manual_launch_and_a_tick_leave_one_order_file(pipeline: Pipeline, ins
     wrote = [materialised(run)["orders"].metadata["wrote_now"].value for run in (manual, ticked)]
     assert wrote == [True, False]
     assert len(list((pipeline.root / "orders").rglob("*"))) == 3  # learner / 1.0 / date.csv
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")  # mlflow's models
+def test_a_backtest_is_one_run_with_a_tear_sheet_a_record_and_an_mlflow_run(
+    pipeline: Pipeline, instance: Any
+) -> None:
+    pytest.importorskip("mlflow", reason="mlflow is not installed")
+    backtest = build_definitions(pipeline).resolve_assets_def(["learner", "backtest"])
+    result = dg.materialize([backtest], instance=instance)
+    made = materialised(result)["backtest"]
+    with Platform(pipeline.root) as platform:
+        run = platform.run(made.metadata["run"].value)
+        data = platform.data_hash(pipeline.deployment.data)
+    assert made.tags["dagster/data_version"] == run.artifacts["nav"]
+    assert made.metadata["sharpe"].value == run.metrics["sharpe"]
+    assert "<svg" in Path(made.metadata["tear_sheet"].value).read_text()
+    check = read_check(pipeline.root, subject_of(pipeline.strategy), data, "walk_forward")
+    assert check is not None
+    assert check.figures["rebalances"] > 10
+    assert check.figures["rebalances"] == run.metrics["rebalances"]
+    logged = MlflowStore(pipeline.root).client.get_run(made.metadata["mlflow_run"].value)
+    assert logged.data.metrics["sharpe"] == pytest.approx(run.metrics["sharpe"])
+    assert logged.data.tags["data"] == data
 
 
 def test_only_what_was_promoted_runs_by_itself(pipeline: Pipeline, instance: Any) -> None:
