@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch_geometric.nn import GraphSAGE
 
-from shoestring.graphs import grinnder
 from shoestring.data.graphs.generators import block_model
+from shoestring.graphs import grinnder
 
 EPOCHS, HIDDEN = 3, 128
 
