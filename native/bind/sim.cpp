@@ -185,10 +185,11 @@ void bind_options(nb::module_& module) {
 
 void bind_sim(nb::module_& module) {
   bind_options(module);
-  module.def("aggregate", &run, "indptr"_a, "indices"_a, "num_sources"_a, "options"_a, "bounds"_a, nb::kw_only(),
-             "lines"_a.none(), "compute"_a.none(), "offsets"_a.none(), "order"_a.none(), "pinned"_a.none(),
+  module.def("aggregate", &run, "indptr"_a.noconvert(), "indices"_a.noconvert(), "num_sources"_a, "options"_a,
+             "bounds"_a.noconvert(), nb::kw_only(), "lines"_a.noconvert().none(), "compute"_a.noconvert().none(),
+             "offsets"_a.noconvert().none(), "order"_a.noconvert().none(), "pinned"_a.noconvert().none(),
              "Aggregate one slice; return counts, columns of the tiles, cycles of the engines, and the trace.");
   nb::class_<CacheHandle>(module, "Cache", "Use shoestring.native.sim.Cache.")
       .def(nb::init<std::size_t, unsigned, const std::string&>(), "sets"_a, "ways"_a, "policy"_a)
-      .def("access", &CacheHandle::access, "lines"_a, "hits"_a);
+      .def("access", &CacheHandle::access, "lines"_a.noconvert(), "hits"_a.noconvert());
 }
