@@ -329,12 +329,7 @@ class Platform:
         strategy's own example, else the default market.
         """
         if isinstance(data, str | Path):
-            name = str(data)
-            place = f"{strategy.info.name}:{name}" if strategy is not None else name
-            if place not in self._data:
-                own = None if strategy is None else strategy.sources(name)
-                self._data[place] = own or load_data(name or DEFAULT_MARKET)
-            data = self._data[place]
+            data = self._named(str(data), strategy)
         if isinstance(data, Sources):
             about = {"name": data.name, "kind": "unknown", "about": list(data.about)}
             return data.panel, about, {**data.known, **(known or {})}
@@ -342,6 +337,20 @@ class Platform:
             about = {"name": data.name, "kind": data.about.kind, "about": data.about.lines()}
             return data.panel, about, dict(known or {})
         return as_panel(data), {"name": "prices given", "kind": "unknown", "about": []}, dict(known or {})
+
+    def _named(self, name: str, strategy: Strategy | None) -> Market | Sources:
+        """Return data by name, loaded once: the strategy's own, or what every strategy means by it."""
+        if strategy is not None:
+            place = f"{strategy.info.name}:{name}"
+            if place not in self._data:
+                own = strategy.sources(name)
+                if own is None:
+                    return self._named(name, None)
+                self._data[place] = own
+            return self._data[place]
+        if name not in self._data:
+            self._data[name] = load_data(name or DEFAULT_MARKET)
+        return self._data[name]
 
     def _elsewhere(
         self,
