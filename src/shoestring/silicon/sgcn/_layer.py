@@ -136,13 +136,13 @@ def _first_traffic(bench: Bench, pattern: Pattern, shape: LayerShape, config: Co
 def _next_features(bench: Bench, number: int, config: Config) -> int:
     """Bytes written of the next layer's input.
 
-    Dense float32 features beside a stored state are not written at all: whoever reads the state takes the
-    larger of it and zero. So the dense baselines write one matrix where the others write two.
+    See `Config.features_from_state`: the dense baselines write one matrix where the others write two.
     """
     if number + 1 >= len(bench.workload.layers):
         return 0
     state_is_stored = number == 0 or bench.workload.layers[number + 1].residual
-    if config.fmt == "dense" and config.element == "float32" and state_is_stored:
+    dense = config.fmt == "dense" and config.element == "float32"
+    if dense and state_is_stored and config.features_from_state:
         return 0
     parts = bench.layout(bench.workload.inputs[number + 1], config.fmt, config)
     return sum(part.written_lines for part in parts) * bench.arch.cache.line_bytes

@@ -34,6 +34,9 @@ class Config:
     """Which comes first in the layer that reads the raw features; they are wide, and stored as CSR."""
     element: Element = "float32"
     """Type of the features; partial sums are float32."""
+    features_from_state: bool = True
+    """Dense float32 features beside a stored state are not written: a reader takes the larger of state and
+    zero. False writes both, as accelerators that know no residuals do."""
     order: Order = "given"
     """Vertex numbers: as given, breadth-first, reverse Cuthill-McKee, by community (reordering baselines)."""
     pinned_share: float = 0.0

@@ -115,6 +115,8 @@ def test_the_combination_reads_sums_weights_and_states(arch: Arch, workload: Wor
 def test_dense_features_beside_a_state_are_not_written(arch: Arch, workload: Workload) -> None:
     state = workload.topology.num_nodes * 80 * 4
     assert simulate(workload, arch, OFF).rows[1].comb_write_bytes == state
+    both = replace(OFF, features_from_state=False)
+    assert simulate(workload, arch, both).rows[1].comb_write_bytes == 2 * state
     half = replace(OFF, element="float16", compressor=True)
     assert simulate(workload, arch, half).rows[1].comb_write_bytes == state + 600 * 3 * 64  # 160 bytes a row
 
