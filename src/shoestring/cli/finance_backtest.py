@@ -14,7 +14,7 @@ __all__ = ["backtest"]
 
 def backtest(  # noqa: PLR0913, PLR0917  # one parameter a flag
     strategies: Annotated[
-        list[str], typer.Argument(help="Names, FILE.py[:Class], FILE.yaml.", metavar="STRATEGY...")
+        list[str], typer.Argument(help="Names, FILE.py[:Class], FILE.yaml.", metavar="STRATEGY")
     ],
     data: Annotated[str, typer.Option(help="Market by name, price file or folder.")] = "",
     start: Annotated[str, typer.Option(help="First date or year.", metavar="DATE")] = "",
