@@ -69,7 +69,8 @@ def prepare_tables(context: Context) -> None:
     ----------
     context : Context
         With the options ``machine``, ``graphs`` (``kind`` and ``text``, or ``file`` of the data folder),
-        ``caches_kb``, ``widths``, ``generator_seeds``.
+        ``caches_kb``, ``widths``, ``generator_seeds``, and ``whole_rows``: whether the schedules without
+        slices are measured too.
     """
     options = context.options
     table: dict[str, Any] = {}
@@ -80,7 +81,8 @@ def prepare_tables(context: Context) -> None:
         cells = {c.key: c for seed in options["generator_seeds"] for c in _cells(options, seed)}
         for key, cell in cells.items():
             if cell.graph == name:
-                table[key] = _measure_cell(topology, _arch(options, cell.cache_kb), cell)
+                arch = _arch(options, cell.cache_kb)
+                table[key] = _measure_cell(topology, arch, cell, whole_rows=options["whole_rows"])
     write_json_atomic(context.folder / _TABLE, table)
 
 
@@ -95,16 +97,15 @@ def _graphs(context: Context) -> Iterator[tuple[str, Topology]]:
         yield graph["kind"], load_graph(context.data / graph["file"])
 
 
-def _measure_cell(topology: Topology, arch: Arch, cell: _Cell) -> dict[str, Any]:
+def _measure_cell(topology: Topology, arch: Arch, cell: _Cell, *, whole_rows: bool) -> dict[str, Any]:
     phase = DensePhase(topology, machine_of(arch))
     sliced = sweep_phase(phase, cell.width, (cell.slices,))
-    whole = sweep_phase(phase, cell.width, (1,))
-    best = {n: best_of_baseline(n, topology, arch, width=cell.width, phase=phase) for n in BASELINES}
-    return {
-        "sliced": [_plain(p) for p in sliced.points],
-        "baselines": {name: _plain(point) for name, point in best.items()},
-        "whole": [_plain(p) for p in whole.points],
-    }
+    found: dict[str, Any] = {"sliced": [_plain(p) for p in sliced.points]}
+    if whole_rows:
+        found["whole"] = [_plain(p) for p in sweep_phase(phase, cell.width, (1,)).points]
+        best = {n: best_of_baseline(n, topology, arch, width=cell.width, phase=phase) for n in BASELINES}
+        found["baselines"] = {name: _plain(point) for name, point in best.items()}
+    return found
 
 
 def _plain(point: Point) -> list[int]:
@@ -204,7 +205,7 @@ def _constant(
 ) -> Point:
     if method == "oracle":
         return oracle
-    if method in found["baselines"]:
+    if method in found.get("baselines", {}):
         return Point(*found["baselines"][method])
     if method.startswith("least_lines"):
         grid = found["whole" if method == "least_lines_whole" else "sliced"]
@@ -232,18 +233,19 @@ def _metrics(results: list[_Result], found: list[Mapping[str, Any]]) -> dict[str
     settled: dict[str, float] = {}
     for r in results:
         settled[r.cell.kind] = max(settled.get(r.cell.kind, 0.0), r.settled / r.oracle.cycles)
-    tiled = [f["baselines"]["tiled"][3] for f in found]
-    saved = [100 * (1 - r.cycles / t) for r, t in zip(results, tiled, strict=True)]
-    return {
+    out = {
         "mcycles": _geomean([r.cycles for r in results]) / 1e6,
         "mlines": _geomean([r.lines for r in results]) / 1e6,
         "over_oracle": _geomean([r.cycles / r.oracle.cycles for r in results]),
         "worst_total": max(r.cycles / r.oracle.cycles for r in results),
         "worst_settled": max(settled.values()),
         "kinds": float(sum(ratio <= 1.05 for ratio in settled.values())),
-        "most_saved": max(saved),
         "most_tiles": float(max(r.tiles for r in results)),
     }
+    if all("baselines" in f for f in found):
+        tiled = [f["baselines"]["tiled"][3] for f in found]
+        out["most_saved"] = max(100 * (1 - r.cycles / t) for r, t in zip(results, tiled, strict=True))
+    return out
 
 
 def _geomean(values: list[float]) -> float:

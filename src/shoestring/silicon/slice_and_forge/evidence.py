@@ -53,13 +53,14 @@ def study(profile: Profile) -> Study:
         workloads: tuple[Workload, ...] = (_quick(), _small((0,)))
         claims = (*_claims("quick", 3), *_prior_claims("quick", 1.73, QUICK_PRIOR), _small_claim())
     else:
-        workloads = (_engines(), _one_engine(), _small((0, 1, 2)))
+        workloads = (_engines(), _one_engine(), _more_graphs(), _small((0, 1, 2)))
         claims = (
             *_claims("engines", 6),
             *_prior_claims("engines", 1.73, PRIOR),
             *_claims("one-engine", 6),
             *_prior_claims("one-engine", 1.46, PRIOR),
             *_letter_claims(),
+            *_controller_claims("more-graphs", len(_MORE)),
             _small_claim(),
             _out_of_reach(),
         )
@@ -104,15 +105,17 @@ QUICK_PRIOR = ("hygcn", "gcnax")
 PRIOR = ("hygcn", "engn", "gcnax", "tiled")
 
 _SYNTHETIC = (
-    {"kind": "rmat", "text": "rmat:n=16384,deg=15"},
-    {"kind": "sbm", "text": "sbm:n=16384,deg=15"},
-    {"kind": "grid", "text": "grid:n=16384,deg=15"},
+    {"kind": "rmat", "text": "rmat:n=8192,deg=15"},
+    {"kind": "sbm", "text": "sbm:n=8192,deg=15"},
+    {"kind": "grid", "text": "grid:n=8281,deg=15"},
 )
 _REAL = (
     {"kind": "facebook", "file": "facebook_pages.npz"},
     {"kind": "twitch", "file": "twitch_de.npz"},
     {"kind": "epinions", "file": "soc_epinions1_structure.npz"},
 )
+
+_MORE = ("cora", "citeseer", "minesweeper", "actor", "squirrel_filtered", "chameleon_filtered", "tolokers")
 
 
 def _workload(
@@ -133,7 +136,7 @@ def _workload(
         seeds=seeds,
         budget="two layers, fp32, 8 bytes an edge; every baseline at its best of 1 to 32 tiles and strips of "
         "8, 32, 128 and n / engines vertices (GCNAX-like: of the strips), the system from its own rounds",
-        options={**options, "generator_seeds": list(seeds)},
+        options={"whole_rows": True, **options, "generator_seeds": list(seeds)},
         prepare=Preparation(
             run=f"{_MODULE}:prepare_tables", per_seed=False, timeout_s=7200, sources=_SOURCES
         ),
@@ -144,7 +147,7 @@ def _workload(
 
 
 _GRAPHS = ScaledDown(
-    what="graphs", ours="9,500 to 76,000 vertices, 0.2 to 0.5 million edges", paper="Reddit, Pokec and others"
+    what="graphs", ours="8,192 to 76,000 vertices, 0.1 to 0.5 million edges", paper="Reddit, Pokec and others"
 )
 _MODEL = ScaledDown(
     what="machine", ours="our timing model, analytic DRAM in the loop", paper="a simulator on DRAMsim3"
@@ -154,32 +157,32 @@ _MODEL = ScaledDown(
 def _engines() -> Workload:
     return _workload(
         "engines",
-        "8 engines, HBM2, caches of 128, 256 and 512 KB, widths 128 and 256, six graphs",
+        "8 engines, HBM2, caches of 64, 128 and 256 KB, widths 128 and 256, six graphs",
         {
             "machine": "snf_hbm2",
             "graphs": [*_SYNTHETIC, *_REAL],
-            "caches_kb": [128, 256, 512],
+            "caches_kb": [64, 128, 256],
             "widths": [128, 256],
         },
         ARMS,
         (0, 1, 2),
-        (_GRAPHS, ScaledDown(what="cache", ours="128, 256, 512 KB", paper="256, 512 KB, 1 MB"), _MODEL),
+        (_GRAPHS, ScaledDown(what="cache", ours="64, 128, 256 KB", paper="256, 512 KB, 1 MB"), _MODEL),
     )
 
 
 def _one_engine() -> Workload:
     return _workload(
         "one-engine",
-        "1 engine, DDR4-2666, caches of 128, 256 and 512 KB, widths 128 and 256, six graphs",
+        "1 engine, DDR4-2666, caches of 64, 128 and 256 KB, widths 128 and 256, six graphs",
         {
             "machine": "snf_ddr4_small",
             "graphs": [*_SYNTHETIC, *_REAL],
-            "caches_kb": [128, 256, 512],
+            "caches_kb": [64, 128, 256],
             "widths": [128, 256],
         },
         ARMS,
         (0, 1, 2),
-        (_GRAPHS, ScaledDown(what="cache", ours="128, 256, 512 KB", paper="512 KB to 8 MB"), _MODEL),
+        (_GRAPHS, ScaledDown(what="cache", ours="64, 128, 256 KB", paper="512 KB to 8 MB"), _MODEL),
     )
 
 
@@ -189,7 +192,7 @@ def _quick() -> Workload:
         "8 engines, HBM2, 64 KB of cache, width 256, three graphs of 4,096 vertices",
         {
             "machine": "snf_hbm2",
-            "graphs": [{**g, "text": g["text"].replace("16384", "4096")} for g in _SYNTHETIC],
+            "graphs": [{**g, "text": f"{g['kind']}:n=4096,deg=15"} for g in _SYNTHETIC],
             "caches_kb": [64],
             "widths": [256],
         },
@@ -198,6 +201,29 @@ def _quick() -> Workload:
         (
             ScaledDown(what="graphs", ours="4,096 vertices", paper="Reddit, Pokec and others"),
             ScaledDown(what="cache", ours="64 KB", paper="256, 512 KB, 1 MB"),
+            _MODEL,
+        ),
+    )
+
+
+def _more_graphs() -> Workload:
+    return _workload(
+        "more-graphs",
+        "8 engines, HBM2, caches of 16, 32 and 64 KB, seven real graphs",
+        {
+            "machine": "snf_hbm2",
+            "graphs": [{"kind": name, "file": f"{name}.npz"} for name in _MORE],
+            "caches_kb": [16, 32, 64],
+            "widths": [128, 256],
+            "whole_rows": False,
+        },
+        tuple(a for a in ARMS if a.name in ("snf", "fixed", "analytic", "oracle")),
+        (0, 1, 2),
+        (
+            ScaledDown(what="graphs", ours="890 to 11,758 vertices", paper="Reddit, Pokec and others"),
+            ScaledDown(
+                what="cache", ours="16, 32, 64 KB, as the graphs are small", paper="256, 512 KB, 1 MB"
+            ),
             _MODEL,
         ),
     )
@@ -247,8 +273,7 @@ def _claim(
     )
 
 
-def _claims(workload: str, kinds: int) -> tuple[Claim, ...]:
-    """Make the claims on the controller and on slices."""
+def _controller_claims(workload: str, kinds: int) -> tuple[Claim, ...]:
     return (
         _claim(
             workload,
@@ -273,6 +298,13 @@ def _claims(workload: str, kinds: int) -> tuple[Claim, ...]:
             "no single figure",
             "The best single setting was picked with all of these graphs, caches and widths known.",
         ),
+    )
+
+
+def _claims(workload: str, kinds: int) -> tuple[Claim, ...]:
+    """Make the claims on the controller and on slices."""
+    return (
+        *_controller_claims(workload, kinds),
         _claim(
             workload,
             "slices-cut-traffic",
