@@ -65,6 +65,24 @@ def test_a_crash_of_the_host_is_swept_at_the_next_start_and_the_run_goes_on(
         assert ui.report["lost_runs"] == [], "swept once"
 
 
+def test_the_end_of_the_user_interface_leaves_no_run_that_seems_to_go_on(
+    tmp_path: Path, running_ui: ModuleType
+) -> None:
+    workspace, block = tmp_path / "workspace", tmp_path / "block"
+    workspace.mkdir()
+    strategy = tmp_path / "sleepy.py"
+    strategy.write_text(STRATEGY.format(block=str(block)))
+    block.touch()
+    with running_ui.start_ui(workspace, str(strategy)) as ui:
+        run_id = ui.launch_date("sleepy", DATE)
+        running_ui.wait_for((tmp_path / "reached").exists)
+        all_of_it = running_ui.descendants(ui.process.pid)
+    assert ui.status(run_id) in ("FAILURE", "CANCELED")
+    assert not list(workspace.rglob("*.csv"))
+    left = [pid for pid in all_of_it if Path(f"/proc/{pid}").exists()]
+    assert not [pid for pid in left if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][1] != "Z"]
+
+
 def not_whole(workspace: Path) -> list[Any]:
     """Objects of the store whose content is not what their name says."""
     from shoestring.finance.digest import digest_bytes

@@ -47,6 +47,7 @@ class Service:
         logs.mkdir(parents=True, exist_ok=True)
         self.name = name
         self.log = logs / f"{name}.log"
+        self._asked = False
         launcher = [sys.executable, "-c", _DIE_WITH_PARENT, str(os.getpid())]
         with self.log.open("wb") as out:
             self._process = subprocess.Popen(
@@ -75,10 +76,16 @@ class Service:
         """Return the last lines of the log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-num_lines:])
 
+    def ask_to_stop(self) -> None:
+        """Ask the service to end, once, and do not wait."""
+        if not self._asked:
+            self._asked = True
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+
     def stop(self, patience_s: float) -> None:
         """Ask the service to end, then end what is left of its group after `patience_s` seconds."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
+        self.ask_to_stop()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(patience_s)
         self._wait_for_group(patience_s)

@@ -25,7 +25,7 @@ from shoestring.finance.shai_am._pipeline import REPORTS_URL
 from shoestring.finance.shai_am._platform import Platform
 from shoestring.finance.shai_am._services import Service, ServiceError
 from shoestring.finance.shai_am._sweep_dead_runs import LostRun, sweep_dead_runs
-from shoestring.finance.shai_am._workspace import Location, write_workspace
+from shoestring.finance.shai_am._workspace import Location, dagster_home, write_workspace
 
 __all__ = ["Ui", "UiConfig", "serve_ui"]
 
@@ -122,14 +122,15 @@ def serve_ui(root: Path, locations: Sequence[Location], config: UiConfig | None 
     optional("dagster_webserver", "ops")
     reports = root / "reports"
     reports.mkdir(parents=True, exist_ok=True)
-    home = write_workspace(root, locations)
+    home = dagster_home(root)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_only_one(home))
+        write_workspace(root, locations)
         port = _free_port(config.port, "port")
         reports_url = stack.enter_context(_reports_server(reports, config.reports_port))
-        with dagster.DagsterInstance.from_config(str(home)) as instance:
-            lost = sweep_dead_runs(instance)
+        lost = _sweep(dagster, home)
         Platform(root).close()  # settles the claims of dead processes in the ledger, likewise
+        stack.callback(_sweep, dagster, home)  # runs that were cut off by the end
         environment = _environment(home, reports_url)
         commands = {
             "webserver": ["-m", "dagster_webserver", "--host", HOST, "--port", str(port)],
@@ -141,6 +142,8 @@ def serve_ui(root: Path, locations: Sequence[Location], config: UiConfig | None 
             service = Service(name, command, environment, home / "logs")
             stack.callback(service.stop, config.stop_patience_s)
             services.append(service)
+        for service in services:
+            stack.callback(service.ask_to_stop)  # both, before the first is waited for
         url = f"http://{HOST}:{port}"
         failed = _wait_until_ready(url, services, config.start_timeout_s)
         yield Ui(
@@ -150,6 +153,11 @@ def serve_ui(root: Path, locations: Sequence[Location], config: UiConfig | None 
             failed_locations=failed,
             services=tuple(services),
         )
+
+
+def _sweep(dagster: Any, home: Path) -> tuple[LostRun, ...]:
+    with dagster.DagsterInstance.from_config(str(home)) as instance:
+        return sweep_dead_runs(instance)
 
 
 def _environment(home: Path, reports_url: str) -> dict[str, str]:
@@ -165,6 +173,7 @@ def _environment(home: Path, reports_url: str) -> dict[str, str]:
 @contextlib.contextmanager
 def _only_one(home: Path) -> Iterator[None]:
     """Hold the lock of a home: two daemons on one home would launch every date twice."""
+    home.mkdir(parents=True, exist_ok=True)
     with (home / "ui.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
