@@ -289,6 +289,8 @@ def _controller_claims(workload: str, kinds: int) -> tuple[Claim, ...]:
             "Exploring costs at most 15 % of the whole run over the oracle, in the worst case.",
             Within(metric="worst_total", arm="snf", at_most=1.15),
             "no figure; our bound",
+            "Width 128 gives 8 slices, so two layers are 16 rounds, and on sparse graphs the way from the "
+            "first guess (up to 64 tiles) to one tile takes seven of them.",
         ),
         _claim(
             workload,
