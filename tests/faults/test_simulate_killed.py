@@ -1,4 +1,4 @@
-"""A simulation that is killed leaves nothing that looks like a result, and the same command then makes one."""
+"""A simulation that is killed leaves nothing that looks like a result; the same command then makes one."""
 
 import os
 import signal
