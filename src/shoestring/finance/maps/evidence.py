@@ -292,12 +292,12 @@ def _quick() -> Workload:
 # ---- real prices ----
 
 US20_TRAINING: Mapping[str, Any] = {
-    "updates": 800,
+    "updates": 600,
     "batch_size": 512,
     "collect": 160,
     "buffer_size": 16_384,
     "check_every": 50,
-    "patience": 6,
+    "patience": 5,
 }
 
 
@@ -311,12 +311,7 @@ def _real_arms(market: str, training: Mapping[str, Any], learners: Sequence[str]
     return (
         *_baselines(market, training, learners),
         _arm("maps8-lam0", "MAPS, 8 agents, lambda 0", "ablation", _ours(market, training, 8, 0.0)),
-        _arm(
-            "maps8",
-            "MAPS, 8 agents, lambda .5",
-            "system",
-            {**_ours(market, training, 8, 0.5), "versus": versus},
-        ),
+        _arm("maps8", "MAPS, 8 agents, lambda .5", "system", _ours(market, training, 8, 0.5)),
         _arm(
             "maps8-tuned",
             "MAPS, 8 agents, lambda tuned",
@@ -334,7 +329,7 @@ def _us20() -> Workload:
         run=MEASURE,
         arms=_real_arms(US20, US20_TRAINING, LEARNERS),
         seeds=(0, 1, 2),
-        budget="at most 800 updates of 512 states, stopped by the validation Sharpe ratio of 2004-2006; "
+        budget="at most 600 updates of 512 states, stopped by the validation Sharpe ratio of 2004-2006; "
         "learning rates chosen there with another seed (workload us20-tuning)",
         options={
             "market": "skfolio/sp500",
