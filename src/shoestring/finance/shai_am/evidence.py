@@ -168,8 +168,8 @@ def _cache(full: bool, seeds: tuple[int, ...]) -> Workload:
         seeds=seeds,
         budget="the same strategies, parameters and prices, one process",
         options={
-            "start": "2019-01-01" if full else "2021-01-01",
-            "from": "2015-01-01" if full else "2018-01-01",
+            "start": "2021-01-01",
+            "from": "2018-01-01",
             **size,
         },
         timeout_s=7200.0,
