@@ -5,6 +5,7 @@ no engine, so that a date decided here and one decided on the command line are t
 """
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -66,9 +67,9 @@ def build_definitions(pipeline: Pipeline) -> Any:
 
 def hash_io_manager(folder: Path) -> Any:
     """Return an IO manager that keeps, for every asset and date, which ref of the store it is: text."""
-    dg = optional("dagster", "ops")
+    base: Any = optional("dagster", "ops").IOManager
 
-    class _HashIOManager(dg.IOManager):  # type: ignore[misc]  # dagster has no types here
+    class _HashIOManager(base):  # type: ignore[misc]  # its type is known when it runs
         """Dagster's own default would pickle."""
 
         def handle_output(self, context: Any, obj: Mapping[str, str]) -> None:
@@ -242,7 +243,7 @@ def _begin(context: Any) -> None:
 def _each(dg: Any, context: Any, make: Callable[[str], Any]) -> dict[str, Any]:
     """Make a stage for every date of a run."""
     _begin(context)
-    return {date: _guarded(dg, lambda day=date: make(day)) for date in context.partition_keys}
+    return {date: _guarded(dg, functools.partial(make, date)) for date in context.partition_keys}
 
 
 def _guarded(dg: Any, make: Callable[[], Any]) -> Any:
