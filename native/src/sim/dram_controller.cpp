@@ -278,18 +278,22 @@ class Controller {
 
   [[nodiscard]] Choice best_access() const noexcept {
     Choice best;
-    for (std::size_t group = 0; group < willing_.size(); ++group) {
-      if (willing_[group] == 0) continue;
-      const auto first = static_cast<std::int32_t>(group) * spec_.geometry.banks_per_group;
-      if (num_refreshing_ > 0 && refreshing_[static_cast<std::size_t>(first / spec_.geometry.banks())]) continue;
-      const auto floors = device_.group_earliest(first, now_);
-      for (auto bits = willing_[group]; bits != 0; bits &= bits - 1) {
-        const auto index = first + std::countr_zero(bits);
-        const auto& c = candidates_[static_cast<std::size_t>(index)];
-        const auto clock = std::max(c.ready, floors[static_cast<std::size_t>(c.command)]);
-        if (clock > best.clock) continue;
-        const Choice choice{clock, c.sequence, c.command, index, c.slot, is_column(c.command) ? kAccess : kPrepare};
-        if (choice.before(best)) best = choice;
+    const auto groups = static_cast<std::size_t>(spec_.geometry.bank_groups);
+    for (std::size_t rank = 0; rank < refreshing_.size(); ++rank) {
+      if (num_refreshing_ > 0 && refreshing_[rank]) continue;
+      const auto rank_floor = device_.rank_earliest(rank, now_);
+      for (std::size_t group = rank * groups; group < (rank + 1) * groups; ++group) {
+        const auto& group_floor = device_.group_earliest(group);
+        const auto first = static_cast<std::int32_t>(group) * spec_.geometry.banks_per_group;
+        for (auto bits = willing_[group]; bits != 0; bits &= bits - 1) {
+          const auto index = first + std::countr_zero(bits);
+          const auto& c = candidates_[static_cast<std::size_t>(index)];
+          const auto command = static_cast<std::size_t>(c.command);
+          const auto clock = std::max({c.ready, rank_floor[command], group_floor[command]});
+          if (clock > best.clock) continue;
+          const Choice choice{clock, c.sequence, c.command, index, c.slot, is_column(c.command) ? kAccess : kPrepare};
+          if (choice.before(best)) best = choice;
+        }
       }
     }
     return best;

@@ -42,18 +42,18 @@ class DramChannel {
     const Clock local = std::max(banks_[at][c], groups_[group_of_[at]][c]);
     return std::max({local, ranks_[rank][c], bus_free_[bus_of(command)]});
   }
-  // The two parts of `earliest`: what the bank itself allows, and what its group, its rank and the command bus allow,
-  // for every command and not before `now`.
+  // The parts of `earliest`: what the bank itself allows, its group, and for every command its rank and the command bus,
+  // not before `now`.
   [[nodiscard]] Clock bank_earliest(DramCommand command, std::int32_t bank) const noexcept {
     return banks_[static_cast<std::size_t>(bank)][static_cast<std::size_t>(command)];
   }
-  [[nodiscard]] std::array<Clock, kDramCommands> group_earliest(std::int32_t bank, Clock now) const noexcept {
-    const auto at = static_cast<std::size_t>(bank);
-    const auto& group = groups_[group_of_[at]];
-    const auto& rank = ranks_[rank_of_[at]];
-    std::array<Clock, kDramCommands> out;
+  [[nodiscard]] const std::array<Clock, kDramCommands>& group_earliest(std::size_t group) const noexcept {
+    return groups_[group];
+  }
+  [[nodiscard]] std::array<Clock, kDramCommands> rank_earliest(std::size_t rank, Clock now) const noexcept {
+    auto out = ranks_[rank];
     for (std::size_t c = 0; c < kDramCommands; ++c) {
-      out[c] = std::max({group[c], rank[c], bus_free_[bus_of(static_cast<DramCommand>(c))], now});
+      out[c] = std::max({out[c], bus_free_[bus_of(static_cast<DramCommand>(c))], now});
     }
     return out;
   }
