@@ -123,6 +123,12 @@ def best_of(records: Mapping[str, float], prefix: str, ending: str = "") -> str:
 
 
 @pytest.mark.parametrize("market", list(TUNED))
+def test_a_stored_result_has_its_stored_tuning(market: str) -> None:
+    names = {f.name for f in STORED.glob("*.json")}
+    assert f"{market}-full.json" not in names or f"{market}-tuning-full.json" in names
+
+
+@pytest.mark.parametrize("market", [m for m in TUNED if (STORED / f"{m}-tuning-full.json").exists()])
 def test_the_choices_are_the_best_of_the_stored_tuning(market: str) -> None:
     stored = load_verification(STORED / f"{market}-tuning-full.json").records
     assert all(r.status == "ok" for r in stored)
