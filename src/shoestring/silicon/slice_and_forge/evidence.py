@@ -105,17 +105,19 @@ QUICK_PRIOR = ("hygcn", "gcnax")
 PRIOR = ("hygcn", "engn", "gcnax", "tiled")
 
 _SYNTHETIC = (
-    {"kind": "rmat", "text": "rmat:n=8192,deg=15"},
-    {"kind": "sbm", "text": "sbm:n=8192,deg=15"},
-    {"kind": "grid", "text": "grid:n=8281,deg=15"},
+    {"kind": "rmat", "text": "rmat:n=4096,deg=15"},
+    {"kind": "sbm", "text": "sbm:n=4096,deg=15"},
+    {"kind": "grid", "text": "grid:n=4096,deg=15"},
 )
 _REAL = (
-    {"kind": "facebook", "file": "facebook_pages.npz"},
     {"kind": "twitch", "file": "twitch_de.npz"},
-    {"kind": "epinions", "file": "soc_epinions1_structure.npz"},
+    {"kind": "squirrel", "file": "squirrel_filtered.npz"},
+    {"kind": "actor", "file": "actor.npz"},
 )
-
-_MORE = ("cora", "citeseer", "minesweeper", "actor", "squirrel_filtered", "chameleon_filtered", "tolokers")
+_MORE = (
+    *("cora", "citeseer", "minesweeper", "chameleon_filtered", "tolokers", "facebook_pages"),
+    "soc_epinions1_structure",
+)
 
 
 def _workload(
@@ -147,7 +149,7 @@ def _workload(
 
 
 _GRAPHS = ScaledDown(
-    what="graphs", ours="8,192 to 76,000 vertices, 0.1 to 0.5 million edges", paper="Reddit, Pokec and others"
+    what="graphs", ours="2,223 to 9,498 vertices, 0.05 to 0.3 million edges", paper="Reddit, Pokec and others"
 )
 _MODEL = ScaledDown(
     what="machine", ours="our timing model, analytic DRAM in the loop", paper="a simulator on DRAMsim3"
@@ -157,32 +159,42 @@ _MODEL = ScaledDown(
 def _engines() -> Workload:
     return _workload(
         "engines",
-        "8 engines, HBM2, caches of 64, 128 and 256 KB, widths 128 and 256, six graphs",
+        "8 engines, HBM2, caches of 32, 64 and 128 KB, widths 128 and 256, six graphs",
         {
             "machine": "snf_hbm2",
             "graphs": [*_SYNTHETIC, *_REAL],
-            "caches_kb": [64, 128, 256],
+            "caches_kb": [32, 64, 128],
             "widths": [128, 256],
         },
         ARMS,
         (0, 1, 2),
-        (_GRAPHS, ScaledDown(what="cache", ours="64, 128, 256 KB", paper="256, 512 KB, 1 MB"), _MODEL),
+        (
+            _GRAPHS,
+            ScaledDown(
+                what="cache", ours="32, 64, 128 KB, as the graphs are small", paper="256, 512 KB, 1 MB"
+            ),
+            _MODEL,
+        ),
     )
 
 
 def _one_engine() -> Workload:
     return _workload(
         "one-engine",
-        "1 engine, DDR4-2666, caches of 64, 128 and 256 KB, widths 128 and 256, six graphs",
+        "1 engine, DDR4-2666, caches of 32, 64 and 128 KB, widths 128 and 256, six graphs",
         {
             "machine": "snf_ddr4_small",
             "graphs": [*_SYNTHETIC, *_REAL],
-            "caches_kb": [64, 128, 256],
+            "caches_kb": [32, 64, 128],
             "widths": [128, 256],
         },
         ARMS,
         (0, 1, 2),
-        (_GRAPHS, ScaledDown(what="cache", ours="64, 128, 256 KB", paper="512 KB to 8 MB"), _MODEL),
+        (
+            _GRAPHS,
+            ScaledDown(what="cache", ours="32, 64, 128 KB, as the graphs are small", paper="512 KB to 8 MB"),
+            _MODEL,
+        ),
     )
 
 
@@ -192,7 +204,7 @@ def _quick() -> Workload:
         "8 engines, HBM2, 64 KB of cache, width 256, three graphs of 4,096 vertices",
         {
             "machine": "snf_hbm2",
-            "graphs": [{**g, "text": f"{g['kind']}:n=4096,deg=15"} for g in _SYNTHETIC],
+            "graphs": list(_SYNTHETIC),
             "caches_kb": [64],
             "widths": [256],
         },
@@ -220,9 +232,9 @@ def _more_graphs() -> Workload:
         tuple(a for a in ARMS if a.name in ("snf", "fixed", "analytic", "oracle")),
         (0, 1, 2),
         (
-            ScaledDown(what="graphs", ours="890 to 11,758 vertices", paper="Reddit, Pokec and others"),
+            ScaledDown(what="graphs", ours="890 to 75,888 vertices", paper="Reddit, Pokec and others"),
             ScaledDown(
-                what="cache", ours="16, 32, 64 KB, as the graphs are small", paper="256, 512 KB, 1 MB"
+                what="cache", ours="16, 32, 64 KB, as most of the graphs are small", paper="256, 512 KB, 1 MB"
             ),
             _MODEL,
         ),
