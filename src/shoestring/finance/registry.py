@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -40,6 +41,12 @@ def installed() -> dict[str, EntryPoint]:
     return dict(sorted(found.items()))
 
 
+@lru_cache(maxsize=1)
+def _installed_once() -> dict[str, EntryPoint]:
+    """Read the packages once a process: a sweep asks for the same name hundreds of times."""
+    return installed()
+
+
 def load_strategy(reference: str, overrides: Sequence[str] = ()) -> Strategy:
     """Load a strategy and set its parameters.
 
@@ -69,7 +76,7 @@ def load_class(reference: str) -> type[Strategy]:
         return _only_strategy(_load_file(Path(path)), name)
     if ":" in reference:
         return _checked(load_entry_point(reference), reference)
-    points = installed()
+    points = _installed_once()
     if reference not in points:
         raise ConfigError(
             f"the strategy {reference!r} is not known; {suggest(reference, points)} "
