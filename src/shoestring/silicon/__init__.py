@@ -1,1 +1,1 @@
-"""Accelerator models: sparse graph networks, their caches, DRAM and systolic arrays, on one native timing core."""
+"""Accelerator models of sparse graph networks: caches, DRAM and systolic arrays on one native timing core."""
