@@ -1,5 +1,6 @@
 """Does a strategy look ahead? Change everything after a date; nothing before it may change."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +12,7 @@ from shoestring.core.errors import ConfigError, DataError
 from shoestring.finance._objects import encode
 from shoestring.finance.panel import PricePanel, as_panel
 from shoestring.finance.run import Observed, observe
-from shoestring.finance.strategy import KnownTable, Strategy
+from shoestring.finance.strategy import KnownTable, Strategy, StrategyError
 from shoestring.finance.undeclared import held_data, watched_reads
 
 __all__ = ["Leak", "LookaheadReport", "check_lookahead"]
@@ -93,8 +94,10 @@ def check_lookahead(  # the words of one check
     For each date: prices after it are scaled by random walks (drifts differ by asset) and volumes shuffled,
     values known later are changed; then everything later is removed, which is what a live run sees. Weights,
     rows of features up to the date and fits up to it must be the same bit for bit. One date alone and all
-    dates in one run must agree, and so must two runs. Code is searched for data of its own, since those do
-    not change with the panel. Costs 2 runs of all dates and 3 of each date tried.
+    dates in one run must agree, and so must two runs. At the last date tried this is repeated with prices
+    missing right before it (a strategy that refuses such data is not tried with them). Code is searched for
+    data of its own, since those do not change with the panel. Costs 2 runs of all dates, 3 of each date
+    tried and 2 more.
 
     A table whose ``known_at`` is wrong, and a universe chosen with hindsight, cannot be found like this.
     """
@@ -119,11 +122,35 @@ def check_lookahead(  # the words of one check
         found.compare("looks ahead", base, observe(strategy, changed[0], path, changed[1], seed), date)
         cut = whole.cut(date), _cut_tables(tables, date)
         found.compare("differs from live", base, observe(strategy, cut[0], path, cut[1], seed), date)
+    _compare_with_gaps(strategy, whole, tables, tried[-1], due, found, (seed, rng))
     return LookaheadReport(
         strategy=f"{strategy.info.name} {strategy.info.version}",
         dates=tuple(str(d.date()) for d in tried),
         leaks=tuple(found.leaks.values()),
     )
+
+
+def _compare_with_gaps(
+    strategy: Strategy,
+    panel: PricePanel,
+    tables: Mapping[str, KnownTable],
+    date: pd.Timestamp,
+    due: pd.DatetimeIndex,
+    found: "_Found",
+    chance: tuple[int, np.random.Generator],
+) -> None:
+    """Take prices away right before a date: who fills gaps from later prices shows, whatever the data."""
+    seed, rng = chance
+    path = due[due <= date] if strategy.info.uses_previous else pd.DatetimeIndex([date])
+    gapped = _gapped_panel(panel, date, rng)
+    changed = _changed_panel(gapped, date, rng), _changed_tables(tables, date, rng)
+    try:
+        one = observe(strategy, gapped.cut(date), path, _cut_tables(tables, date), seed)
+        other = observe(strategy, changed[0], path, changed[1], seed)
+    except (DataError, StrategyError) as e:
+        logging.getLogger(__name__).info("not tried with gaps: %s", e)
+        return
+    found.compare("looks ahead", one, other, date)
 
 
 class _Found:
@@ -190,6 +217,20 @@ def _changed_panel(panel: PricePanel, date: pd.Timestamp, rng: np.random.Generat
         later = values[first:]
         is_price = name in ("open", "high", "low") or name.endswith("close")
         values[first:] = later * factor if is_price else rng.permuted(later, axis=0)
+        fields[name] = pd.DataFrame(values, index=frame.index, columns=frame.columns)
+    return PricePanel.from_frame(fields.pop("close"), **fields)
+
+
+def _gapped_panel(panel: PricePanel, date: pd.Timestamp, rng: np.random.Generator) -> PricePanel:
+    """Return a panel in which about a third of the assets have no price in the three rows up to a date."""
+    last = int(panel.dates.searchsorted(date, side="right"))
+    missing = rng.random(len(panel.assets)) < 1 / 3
+    missing[int(rng.integers(len(missing)))] = True
+    missing[int(rng.integers(len(missing)))] = False
+    fields = {}
+    for name, frame in panel.fields.items():
+        values = frame.to_numpy().copy()
+        values[max(last - 3, 0) : last, missing] = np.nan
         fields[name] = pd.DataFrame(values, index=frame.index, columns=frame.columns)
     return PricePanel.from_frame(fields.pop("close"), **fields)
 
