@@ -5,7 +5,18 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "matplotlib", "jinja2", "sklearn", "onnx", "pandas", "ray", "mlflow", "torch_geometric")
+HEAVY = (
+    "torch",
+    "matplotlib",
+    "jinja2",
+    "sklearn",
+    "onnx",
+    "pandas",
+    "ray",
+    "mlflow",
+    "torch_geometric",
+    "dagster",
+)
 LOADED = f"import sys; print([m for m in {HEAVY} if m in sys.modules])"
 
 
@@ -28,6 +39,11 @@ def test_the_package_imports_nothing_heavy() -> None:
         ["graph", "train", "--help"],
         ["graph", "plan", "--help"],
         ["graph", "partition", "--help"],
+        ["finance", "--help"],
+        ["finance", "backtest", "--help"],
+        ["finance", "ui", "--help"],
+        ["finance", "promote", "--help"],
+        ["finance", "render", "--help"],
         ["simulate", "--help"],
         ["simulate", "sgcn", "--help"],
     ],
