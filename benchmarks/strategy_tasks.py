@@ -1,10 +1,8 @@
-"""What the strategy platform costs: an empty task by executor, a date, and a sweep that runs again.
+"""What the strategy platform costs: an empty task in this process and in a warm worker, and a date of a rule.
 
-Every pair runs interleaved; an A/A run of the same task twice comes first, so that the noise is known, and a
-difference below twice its spread is printed as "none". Dagster's step and Ray's task take part where they are
-installed and asked for.
+All run interleaved; the same task twice, A/A, says how large the noise is.
 
-    python benchmarks/strategy_tasks.py --tasks 300 --backtests 200 --ray
+    python benchmarks/strategy_tasks.py --tasks 300
 """
 
 import argparse
@@ -18,7 +16,6 @@ from typing import Any
 
 from shoestring.finance.generators import gbm_panel
 from shoestring.finance.run import decisions
-from shoestring.finance.shai_am import Platform, RunConfig, SweepConfig
 from shoestring.finance.shai_am._pool import Pool
 from shoestring.finance.shai_am._ten_lines import MomLowVol
 from shoestring.finance.store import Store, task_document
@@ -94,36 +91,9 @@ def show_dates(tasks: int) -> dict[str, float]:
     return medians
 
 
-def show_sweep(folder: Path, backtests: int, executors: list[str]) -> dict[str, float]:
-    panel = gbm_panel(20, 1500, seed=0)
-    grid = SweepConfig(grid={"lookback": tuple(range(40, 40 + backtests // 4)), "k": (2, 3, 4, 5)}, jobs=2)
-    print(f"\n{4 * (backtests // 4)} backtests of about 60 dates, 2 workers")
-    found: dict[str, float] = {}
-    for executor in executors:
-        with Platform(folder / executor) as platform:
-            seconds = []
-            for _ in range(2):
-                start = time.perf_counter()
-                runs: Any = platform.sweep(
-                    MomLowVol(),
-                    grid,
-                    panel,
-                    config=RunConfig(),
-                    executor=executor,  # type: ignore[arg-type]  # a name
-                )
-                seconds.append(time.perf_counter() - start)
-            assert len(runs) == 4 * (backtests // 4)
-        ratio = seconds[0] / seconds[1]
-        print(f"{executor:10} first {seconds[0]:7.2f} s, again {seconds[1]:6.2f} s: {ratio:.0f}x")
-        found |= {f"{executor}_first_s": seconds[0], f"{executor}_again_s": seconds[1]}
-    return found
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", type=int, default=300)
-    parser.add_argument("--backtests", type=int, default=200)
-    parser.add_argument("--ray", action="store_true")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
@@ -133,8 +103,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         found: dict[str, Any] = {"tasks": show_tasks(Path(name), given.tasks)}
         found["dates"] = show_dates(given.tasks)
-        executors = ["inproc", "process", *(["ray"] if given.ray else [])]
-        found["sweep"] = show_sweep(Path(name), given.backtests, executors)
     if given.json:
         given.json.write_text(json.dumps(found, indent=1))
 
