@@ -88,13 +88,18 @@ def _connected(ray: Any, workers: int, address: str) -> Iterator[None]:
         return
     local: dict[str, Any] = {"address": "local", "num_cpus": workers, "include_dashboard": False}
     where = local if address == "local" else {"address": address}
-    try:
-        ray.init(**where, log_to_driver=False, configure_logging=False)
-    except Exception as e:  # Ray has no narrower class for what can go wrong here
-        ray.shutdown()
-        raise ConfigError(
-            f"could not reach Ray at {address!r} ({type(e).__name__}: {e}); check it with 'ray status'"
-        ) from e
+    # Ray gives its own node half a minute to start, which a busy machine may exceed the first time.
+    for last in (False, True) if address == "local" else (True,):
+        try:
+            ray.init(**where, log_to_driver=False, configure_logging=False)
+            break
+        except Exception as e:  # Ray has no narrower class for what can go wrong here
+            ray.shutdown()
+            if last:
+                advice = "is the machine too busy?" if address == "local" else "check it with 'ray status'"
+                raise ConfigError(
+                    f"could not reach Ray at {address!r} ({type(e).__name__}: {e}); {advice}"
+                ) from e
     try:
         yield
     finally:
