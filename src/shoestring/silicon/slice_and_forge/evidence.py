@@ -62,7 +62,6 @@ def study(profile: Profile) -> Study:
             *_letter_claims(),
             *_controller_claims("more-graphs", len(_MORE)),
             _small_claim(),
-            _out_of_reach(),
         )
     return Study(
         system="slice_and_forge",
@@ -384,16 +383,4 @@ def _small_claim() -> Claim:
         "A graph smaller than the cache gets one tile, in the first round and in every other.",
         Within(metric="most_tiles", arm="snf", at_most=1.0),
         "no figure",
-    )
-
-
-def _out_of_reach() -> Claim:
-    return Claim(
-        name="area",
-        text="Slicing and morphing add little silicon area.",
-        source="abstract",
-        workload="engines",
-        check=Compare(metric="mcycles", arm="snf", than="tiled", direction="lower"),
-        paper="synthesis of the authors' design",
-        needs=("licensed data",),
     )
