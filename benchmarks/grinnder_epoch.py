@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
+from shoestring.data.graphs.generators import block_model
 from shoestring.evidence.environment import hardware, versions
 from shoestring.graphs.csr import csr_from_edge_index
-from shoestring.data.graphs.generators import block_model
 from shoestring.graphs.grinnder import Config, Trainer, prepare
 from shoestring.graphs.models import build_gnn
 

@@ -20,11 +20,11 @@ import torch
 from torch import nn
 from torch_geometric.nn import GATConv, GCNConv, SAGEConv
 
+from shoestring.data.graphs.generators import block_model
 from shoestring.graphs import sparse_ops
 from shoestring.graphs.convs import apply_conv, prepare_topology, topology_kind
 from shoestring.graphs.csr import Block, csr_from_edge_index
 from shoestring.graphs.dropout import dropout_rows
-from shoestring.data.graphs.generators import block_model
 from shoestring.native import sparse
 
 

@@ -22,7 +22,6 @@ from shoestring.native.sim import (
     Schedule,
 )
 
-
 POINTERS_AHEAD = 64
 
 
