@@ -36,7 +36,15 @@ TUNED: Mapping[str, Mapping[str, float]] = {
         "lam": 0.005,
         "tuned": 0.001,
     },
-    US20: {"dqn": 3e-4, "maps8": 3e-4, "independent8": 3e-4, "mlp": 3e-4, "bagged8": 3e-4, "lam": 0.005},
+    US20: {
+        "dqn": 0.003,
+        "maps8": 0.003,
+        "independent8": 0.003,
+        "mlp": 0.003,
+        "bagged8": 0.001,
+        "lam": 0.5,
+        "tuned": 0.003,
+    },
     US385: {"dqn": 3e-4, "maps8": 3e-4, "mlp": 3e-4, "lam": 0.005},
 }
 """Best validation Sharpe ratio in the stored tuning evidence: learning rates, and lambda of the arm
