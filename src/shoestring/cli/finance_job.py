@@ -68,7 +68,9 @@ def figures_table(columns: Mapping[str, Mapping[str, Any]]) -> Table:
     """Return the usual figures, one row a run."""
     if not columns:
         raise ConfigError("there is no run to show; run shoestring finance backtest first")
-    table = Table("run", *(title for _, title, _ in _SHOWN), box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for title in ("run", *(title for _, title, _ in _SHOWN)):
+        table.add_column(title, overflow="fold")  # a narrow terminal loses no digit
     for name, metrics in columns.items():
         cells = ["-" if metrics.get(key) is None else form.format(metrics[key]) for key, _, form in _SHOWN]
         table.add_row(name, *cells)

@@ -17,6 +17,7 @@ Shell = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "140")
     gbm_panel(6, 700, seed=2).close.to_csv(tmp_path / "prices.csv")
 
     def shell(*words: str) -> tuple[int, str, str]:
