@@ -16,7 +16,7 @@ from torch_geometric.data import Data
 from shoestring.core.errors import ConfigError, DataError
 from shoestring.data.graphs.formats import load_graph, save_graph
 
-REAL = Path("/work/shared/data/graphs")
+REAL = Path(__file__).parents[5] / "shared" / "data" / "graphs"
 
 
 def small_arrays() -> dict[str, Any]:
