@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from shoestring.core.errors import ConfigError, DataError
+from shoestring.core.files import write_text_atomic
 from shoestring.native.dram import (
     COMMAND_DTYPE,
     COMMANDS,
@@ -179,8 +181,8 @@ class DramRun:
         accesses = self.counts.reads + self.counts.writes
         return self.counts.row_hits / accesses if accesses else 0.0
 
-    def write_commands_csv(self, path: str) -> None:
-        """Write the commands as ``clk,channel,rank,bg,bank,op,row,col``, by clock."""
+    def write_commands_csv(self, path: str | Path) -> None:
+        """Write the commands as ``clk,channel,rank,bg,bank,op,row,col``, by clock; whole or not at all."""
         import pandas as pd
 
         order = np.argsort(self.commands["clock"], kind="stable")
@@ -189,7 +191,7 @@ class DramRun:
         frame["bg"], frame["bank"] = c["group"], c["bank"]
         frame["op"] = np.array(COMMANDS)[c["command"]]
         frame["row"], frame["col"] = c["row"], c["column"]
-        frame.to_csv(path, index=False)
+        write_text_atomic(Path(path), frame.to_csv(index=False))
 
 
 class Dram:
