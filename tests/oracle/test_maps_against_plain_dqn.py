@@ -32,18 +32,22 @@ def start_layer(layer: nn.Linear, name: str, seed: int) -> None:
         layer.bias.uniform_(-bound, bound, generator=rng)
 
 
-class Columns(nn.Module):
-    """A layer of (B, width) applied to (width, B), the memory layout of the method."""
+class StatesLast(nn.Module):
+    """A linear layer of (B, width) applied to (width, B), the memory layout of the heads."""
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        if isinstance(self.layer, nn.Linear):
-            return torch.addmm(self.layer.bias.unsqueeze(1), self.layer.weight, x)
-        out: Tensor = self.layer(x.unsqueeze(0)).squeeze(0)
-        return out
+        return torch.addmm(self.layer.bias.unsqueeze(1), self.layer.weight, x)
+
+
+class Turn(nn.Module):
+    """(B, width) to (width, B)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.t()
 
 
 class PlainDqn:
@@ -56,9 +60,9 @@ class PlainDqn:
         for name, layer in linear.items():
             start_layer(layer, name, seed)
         self.network = nn.Sequential(
-            *(Columns(linear["encoder.0"]), Columns(nn.BatchNorm1d(64)), nn.ReLU()),
-            *(Columns(linear["encoder.1"]), Columns(nn.BatchNorm1d(32)), nn.ReLU()),
-            *(Columns(linear["hidden"]), nn.ReLU(), Columns(linear["out"])),
+            *(linear["encoder.0"], nn.BatchNorm1d(64), nn.ReLU()),
+            *(linear["encoder.1"], nn.BatchNorm1d(32), nn.ReLU(), Turn()),
+            *(StatesLast(linear["hidden"]), nn.ReLU(), StatesLast(linear["out"])),
         )
         self.target = copy.deepcopy(self.network).eval()
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=LR, fused=True)
@@ -80,7 +84,7 @@ class PlainDqn:
         rows = np.stack([self.close[t - WINDOW + 1 : t + 1, c] for c, t in where]).astype(np.float32)
         window = torch.from_numpy(rows)
         relative = window / window.mean(1, keepdim=True) - 1
-        return (relative / relative.square().mean(1, keepdim=True).sqrt()).t()
+        return relative / relative.square().mean(1, keepdim=True).sqrt()
 
     def collect(self, number: int) -> None:
         pick = torch.randint(len(self.starts), (number,), generator=self.rng["places"])

@@ -166,7 +166,8 @@ class PortfolioEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn s
             recorder=recorder,
             report_progress=report_progress,
         )
-        self.network_ = learner.network.eval()
+        self.network_ = AgentNetwork(config.n_agents, config.window, config.network, seed=None).eval()
+        self.network_.load_state_dict(run.best)
         self.config_ = config
         self.history_ = run.history
         self.best_update_ = run.best_update

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from shoestring.core.errors import DataError
 from shoestring.core.seeds import derive_seed
 from shoestring.finance.maps._base import PortfolioEstimator
-from shoestring.finance.maps._learner import load_optimizer, optimizer_tensors, part
+from shoestring.finance.maps._learner import part
 from shoestring.finance.maps._network import AgentNetwork
+from shoestring.finance.maps._optimizer import FlatAdam
 from shoestring.finance.maps._training import Learner
 from shoestring.finance.maps._windows import PriceWindows
 from shoestring.finance.maps.config import MapsConfig, NetworkConfig, PortfolioConfig, TrainingConfig
@@ -63,7 +64,7 @@ class ClassifierLearner:
                 "dates, or a shorter window"
             )
         self.network = AgentNetwork(config.n_agents, config.window, config.network, seed=seed)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.training.lr, fused=True)
+        self.optimizer = FlatAdam(self.network, config.training.lr)
         self.rng = torch.Generator().manual_seed(derive_seed(seed, "classifier", "batches"))
         shape = (len(self.places), config.n_agents)
         self.copies = torch.ones(shape, dtype=torch.float32)
@@ -92,13 +93,13 @@ class ClassifierLearner:
     def state_dict(self) -> dict[str, Tensor]:
         """Return everything that decides the next step, as tensors; the bags come from the seed."""
         out = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        out |= optimizer_tensors(self.optimizer)
+        out |= {f"optimizer.{k}": v for k, v in self.optimizer.state_dict().items()}
         return out | {"stream": self.rng.get_state(), "updates": torch.tensor(self.updates)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Put a learner of the same options back."""
         self.network.load_state_dict(part(state, "network."))
-        load_optimizer(self.optimizer, state)
+        self.optimizer.load_state_dict(part(state, "optimizer."))
         self.rng.set_state(state["stream"])
         self.updates = int(state["updates"])
 

@@ -12,6 +12,7 @@ from shoestring.core.errors import DataError
 from shoestring.core.seeds import derive_seed
 from shoestring.finance.maps._memory import SharedMemory
 from shoestring.finance.maps._network import NUM_ACTIONS, AgentNetwork
+from shoestring.finance.maps._optimizer import FlatAdam
 from shoestring.finance.maps._windows import PriceWindows
 from shoestring.finance.maps.config import MapsConfig
 from shoestring.finance.maps.functional import (
@@ -62,7 +63,7 @@ class DqnLearner:
             )
         self.network = AgentNetwork(config.n_agents, config.window, config.network, seed=seed)
         self.target = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.training.lr, fused=True)
+        self.optimizer = FlatAdam(self.network, config.training.lr)
         self.memory = SharedMemory(config.training.buffer_size, config.n_agents)
         self.streams = {
             name: torch.Generator().manual_seed(derive_seed(seed, "maps", name)) for name in STREAMS
@@ -137,7 +138,7 @@ class DqnLearner:
         """Return everything that decides the next step, as tensors."""
         out = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         out |= {f"target.{k}": v for k, v in self.target.state_dict().items()}
-        out |= optimizer_tensors(self.optimizer)
+        out |= {f"optimizer.{k}": v for k, v in self.optimizer.state_dict().items()}
         if not self.config.full_information:
             out |= {f"memory.{k}": v for k, v in self.memory.state_dict().items()}
         out |= {f"stream.{k}": g.get_state() for k, g in self.streams.items()}
@@ -148,7 +149,7 @@ class DqnLearner:
         """Put a learner of the same options back."""
         self.network.load_state_dict(part(state, "network."))
         self.target.load_state_dict(part(state, "target."))
-        load_optimizer(self.optimizer, state)
+        self.optimizer.load_state_dict(part(state, "optimizer."))
         if not self.config.full_information:
             self.memory.load_state_dict(part(state, "memory."))
         for name, rng in self.streams.items():
@@ -159,20 +160,3 @@ class DqnLearner:
 def part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the entries below a prefix, without it."""
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the optimiser's state as ``optimizer.<parameter>.<name>``."""
-    state = optimizer.state_dict()["state"]
-    return {
-        f"optimizer.{i}.{k}": torch.as_tensor(v) for i, values in state.items() for k, v in values.items()
-    }
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in part(tensors, "optimizer.").items():
-        index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

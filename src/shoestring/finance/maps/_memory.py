@@ -32,17 +32,23 @@ class SharedMemory:
 
     def add(self, place_B: Tensor, action_AB: Tensor, reward_AB: Tensor) -> None:
         """Add transitions in order; the oldest give way."""
-        slot = (torch.arange(len(place_B)) + self.added) % len(self.place)
-        self.place[slot] = place_B
-        self.action[slot] = action_AB.t().to(torch.uint8)
-        self.reward[slot] = reward_AB.t()
+        slot = self.added % len(self.place)
+        fits = len(self.place) - slot
+        self._put(slot, place_B[:fits], action_AB[:, :fits], reward_AB[:, :fits])
+        self._put(0, place_B[fits:], action_AB[:, fits:], reward_AB[:, fits:])
         self.added += len(place_B)
+
+    def _put(self, slot: int, place_B: Tensor, action_AB: Tensor, reward_AB: Tensor) -> None:
+        part = slice(slot, slot + len(place_B))
+        self.place[part] = place_B
+        self.action[part] = action_AB.t()
+        self.reward[part] = reward_AB.t()
 
     def draw(self, batch_size: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Draw transitions with replacement: (B,), (A, B), (A, B); the same states for every agent."""
         slot = torch.randint(len(self), (batch_size,), generator=rng)
         action_AB = self.action.index_select(0, slot).t().long()
-        return self.place[slot], action_AB, self.reward.index_select(0, slot).t()
+        return self.place.index_select(0, slot), action_AB, self.reward.index_select(0, slot).t()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return what `load_state_dict` takes."""

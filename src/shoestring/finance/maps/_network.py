@@ -1,8 +1,8 @@
 """The agents' network: an encoder for all of them, a small head for each.
 
-Shapes: B states, A agents, G groups of weights (1 or A), I inputs, O outputs. Activations are kept with the
-states last, (G * width, B): groups lie below one another, products need no transposes, and what runs over
-states runs over whole rows.
+Shapes: B states, A agents, G groups of weights (1 or A), I inputs, O outputs. The encoder keeps a state in a
+row, (B, G * width), as one product for all groups wants it; the heads keep states last, (A, width, B), so
+that what runs over actions runs over whole rows. No activation is copied between the two.
 """
 
 import math
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from shoestring.core.seeds import derive_seed
 from shoestring.finance.maps.config import NetworkConfig
 
-__all__ = ["AgentNetwork", "ColumnNorm", "GroupedLinear"]
+__all__ = ["AgentNetwork", "GroupedLinear", "HeadLinear"]
 
 NUM_ACTIONS = 3
 
 
-class GroupedLinear(nn.Module):
-    """G affine maps of equal size, of one common input or of one input each.
+class _Maps(nn.Module):
+    """G affine maps of equal size.
 
     Parameters
     ----------
@@ -28,19 +28,15 @@ class GroupedLinear(nn.Module):
         G.
     inputs, outputs : int
         Widths of one map.
-    common_input : bool
-        All maps read the same (I, B); False: map g reads its own part of (G * I, B).
     seed : int or None
         Map g starts from a stream of its own, the distribution of ``nn.Linear``; None: from 0, to be loaded.
     name : str
         Name of the layer, part of the stream.
     """
 
-    def __init__(
-        self, groups: int, inputs: int, outputs: int, *, common_input: bool, seed: int | None, name: str
-    ) -> None:
+    def __init__(self, groups: int, inputs: int, outputs: int, *, seed: int | None, name: str) -> None:
         super().__init__()
-        self.groups, self.inputs, self.common_input = groups, inputs, common_input or groups == 1
+        self.groups, self.inputs = groups, inputs
         bound = 1 / math.sqrt(inputs)
         self.weight = nn.Parameter(torch.zeros(groups, outputs, inputs))
         self.bias = nn.Parameter(torch.zeros(groups, outputs))
@@ -49,20 +45,24 @@ class GroupedLinear(nn.Module):
             self.weight.data[group].uniform_(-bound, bound, generator=rng)
             self.bias.data[group].uniform_(-bound, bound, generator=rng)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (I, B) or (G * I, B) to (G * O, B)."""
-        if self.common_input:  # one product for all groups
-            return torch.addmm(self.bias.flatten().unsqueeze(1), self.weight.flatten(0, 1), x)
-        x_GIB = x.view(self.groups, self.inputs, -1)
-        return torch.baddbmm(self.bias.unsqueeze(2), self.weight, x_GIB).flatten(0, 1)
 
-
-class ColumnNorm(nn.BatchNorm1d):
-    """BatchNorm over the states of (width, B)."""
+class GroupedLinear(_Maps):
+    """Affine maps of states in rows: of one input for all groups, (B, I), or of one each, (B, G * I)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise each row."""
-        return super().forward(x.unsqueeze(0)).squeeze(0)
+        """Return (B, G * O)."""
+        if x.shape[1] == self.inputs:  # one product for all groups
+            return torch.addmm(self.bias.flatten(), x, self.weight.flatten(0, 1).t())
+        x_GBI = x.view(len(x), self.groups, self.inputs).transpose(0, 1)
+        return torch.baddbmm(self.bias.unsqueeze(1), x_GBI, self.weight.mT).transpose(0, 1).flatten(1)
+
+
+class HeadLinear(_Maps):
+    """Affine maps with states last: (G, I, B) to (G, O, B)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map each group's part."""
+        return torch.baddbmm(self.bias.unsqueeze(2), self.weight, x)
 
 
 class AgentNetwork(nn.Module):
@@ -82,29 +82,23 @@ class AgentNetwork(nn.Module):
 
     def __init__(self, n_agents: int, window: int, config: NetworkConfig, *, seed: int | None) -> None:
         super().__init__()
-        self.n_agents = n_agents
-        groups = 1 if config.shared_encoder else n_agents
+        self.n_agents, self.groups = n_agents, 1 if config.shared_encoder else n_agents
         layers: list[nn.Module] = []
         widths = (window, *config.encoder)
         for depth, (inputs, outputs) in enumerate(pairwise(widths)):
-            name = f"encoder.{depth}"
-            layers.append(
-                GroupedLinear(groups, inputs, outputs, common_input=depth == 0, seed=seed, name=name)
-            )
+            layers.append(GroupedLinear(self.groups, inputs, outputs, seed=seed, name=f"encoder.{depth}"))
             if config.batch_norm:
-                layers.append(ColumnNorm(groups * outputs))
+                layers.append(nn.BatchNorm1d(self.groups * outputs))
             layers.append(nn.ReLU(inplace=True))
-        head = config.head
-        layers.append(
-            GroupedLinear(
-                n_agents, widths[-1], head, common_input=config.shared_encoder, seed=seed, name="hidden"
-            )
+        self.encoder = nn.Sequential(*layers)
+        self.head = nn.Sequential(
+            HeadLinear(n_agents, widths[-1], config.head, seed=seed, name="hidden"),
+            nn.ReLU(inplace=True),
+            HeadLinear(n_agents, config.head, NUM_ACTIONS, seed=seed, name="out"),
         )
-        layers.append(nn.ReLU(inplace=True))
-        layers.append(GroupedLinear(n_agents, head, NUM_ACTIONS, common_input=False, seed=seed, name="out"))
-        self.layers = nn.Sequential(*layers)
 
     def forward(self, state_BW: Tensor) -> Tensor:
         """Return Q-values, (A, 3, B)."""
-        q: Tensor = self.layers(state_BW.t())
-        return q.view(self.n_agents, NUM_ACTIONS, -1)
+        code_GIB = self.encoder(state_BW).unflatten(1, (self.groups, -1)).permute(1, 2, 0)
+        q: Tensor = self.head(code_GIB.expand(self.n_agents, -1, -1))
+        return q

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from shoestring.core.errors import DataError
-from shoestring.finance.maps.functional import zscore
+from shoestring.finance.maps.functional import window_moments
 
 __all__ = ["PriceWindows"]
+
+MOMENTS_AT_ONCE = 1 << 16
 
 
 class PriceWindows:
@@ -32,7 +34,8 @@ class PriceWindows:
 
     Notes
     -----
-    Memory is 8 T C bytes for float32 prices and returns: the windows are a view.
+    Memory is 16 T C bytes, for float32 prices, returns, and the mean and deviation of every window: the
+    windows are a view.
     """
 
     def __init__(self, close: npt.NDArray[np.float64], window: int) -> None:
@@ -46,6 +49,7 @@ class PriceWindows:
         price = torch.from_numpy(np.ascontiguousarray(close.T, dtype=np.float32)).flatten()
         self._view = price.unfold(0, window, 1)
         self._pairs = price.unfold(0, window + 1, 1) if len(price) > window else price.view(1, -1)
+        self._mean, self._std = _moments_by_place(self._view, window)
         self.state_CT = torch.from_numpy(_all_of_last(np.isfinite(close), window).T.copy())
         """bool; the window that ends at this date is complete."""
         ratio = np.full_like(close, np.nan)
@@ -85,16 +89,30 @@ class PriceWindows:
 
     def states(self, place_B: Tensor) -> Tensor:
         """Return the normalised states at complete places, (B, W)."""
-        return zscore(self._view.index_select(0, place_B - (self.window - 1)))
+        return self._normalise(self._view.index_select(0, place_B - (self.window - 1)), place_B)
 
     def state_pairs(self, place_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return the states at places and at the dates after them, from one read of the prices."""
         both = self._pairs.index_select(0, place_B - (self.window - 1))
-        return zscore(both[:, :-1]), zscore(both[:, 1:])
+        return self._normalise(both[:, :-1], place_B), self._normalise(both[:, 1:], place_B + 1)
+
+    def _normalise(self, window_BW: Tensor, place_B: Tensor) -> Tensor:
+        """Return what `zscore` does, from the moments that are known."""
+        mean_B1 = self._mean.index_select(0, place_B).unsqueeze(1)
+        return (window_BW / mean_B1).sub_(1).div_(self._std.index_select(0, place_B).unsqueeze(1))
 
     def returns(self, place_B: Tensor) -> Tensor:
         """Return the percentage from each place's date to the next, (B,)."""
         return self.return_CT.flatten().index_select(0, place_B)
+
+
+def _moments_by_place(view: Tensor, window: int) -> tuple[Tensor, Tensor]:
+    """Return the mean and the relative deviation of the window that ends at each place, each (T * C,)."""
+    mean, std = (torch.full((len(view) + window - 1,), torch.nan) for _ in range(2))
+    for start in range(0, len(view), MOMENTS_AT_ONCE):
+        part = slice(start + window - 1, min(start + MOMENTS_AT_ONCE, len(view)) + window - 1)
+        mean[part], std[part] = window_moments(view[start : start + MOMENTS_AT_ONCE])
+    return mean, std
 
 
 def _all_of_last(finite_TC: npt.NDArray[np.bool_], window: int) -> npt.NDArray[np.bool_]:

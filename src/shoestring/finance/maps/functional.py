@@ -25,6 +25,7 @@ __all__ = [
     "td_targets",
     "top_bottom",
     "total_loss",
+    "window_moments",
     "zscore",
 ]
 
@@ -47,10 +48,26 @@ def zscore(window_BW: Tensor) -> Tensor:
     Tensor
         (B, W); zeros for a window of equal prices.
     """
-    relative = window_BW / window_BW.mean(1, keepdim=True) - 1
-    std_B1 = relative.square().mean(1, keepdim=True).sqrt()
-    shape: Tensor = relative * (std_B1 > _FLAT_PRICE) / std_B1.clamp(min=_FLAT_PRICE)
-    return shape
+    mean_B, std_B = window_moments(window_BW)
+    return (window_BW / mean_B.unsqueeze(1) - 1) / std_B.unsqueeze(1)
+
+
+def window_moments(window_BW: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean of each window of prices, and its standard deviation over that mean.
+
+    Parameters
+    ----------
+    window_BW : Tensor
+        float, (B, W).
+
+    Returns
+    -------
+    tuple of Tensor
+        (B,) and (B,); the deviation is infinite where the prices are equal, so that dividing by it gives 0.
+    """
+    mean_B = window_BW.mean(1)
+    std_B = (window_BW / mean_B.unsqueeze(1) - 1).square().mean(1).sqrt()
+    return mean_B, torch.where(std_B > _FLAT_PRICE, std_B, torch.inf)
 
 
 def rewards(
@@ -204,7 +221,8 @@ def diversity_loss(confidence_AB: Tensor, form: Diversity = "corr2", *, detach: 
         For an unknown form.
     """
     num_agents = confidence_AB.shape[0]
-    corr_AA = correlation_matrix(confidence_AB, confidence_AB.detach() if detach else None)
+    unit = _unit(confidence_AB)
+    corr_AA = torch.mm(unit, (unit.detach() if detach else unit).t())
     if form == "corr2":
         punished = corr_AA.square()
     elif form == "corr":

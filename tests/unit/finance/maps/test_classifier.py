@@ -47,7 +47,7 @@ def test_members_have_their_own_encoders_whatever_the_options_say(
     panel: PricePanel, training: TrainingConfig
 ) -> None:
     model = Classifier(2, network=NetworkConfig(encoder=(12, 8)), training=training).fit(panel)
-    assert model.network_.layers[0].groups == 2
+    assert model.network_.encoder[0].groups == 2
 
 
 def test_a_classifier_learns_a_planted_rule() -> None:
