@@ -74,16 +74,19 @@ def card_evidence(verifications: Sequence[Verification]) -> str:
 def _workload_section(verification: Verification) -> str:
     workload = verification.study.workloads[0]
     rows = arm_rows(workload, verification.records)
-    metrics = shown_metrics(verification.study.metrics, rows)
+    metrics, lonely = _of_many_and_of_one(shown_metrics(verification.study.metrics, rows), rows)
     lines = [
         f"### {_safe(workload.title)} ({workload.data} data, {verification.profile})",
         "",
         f"Budget: {_safe(workload.budget)}. Median over {len(workload.seeds)} seed(s), [least, greatest].",
         "",
-        f"| arm | {' | '.join(_safe(m.title + (f' ({m.unit})' if m.unit else '')) for m in metrics)} |",
+        f"| arm | {' | '.join(_titled(m) for m in metrics)} |",
         f"| --- |{' --- |' * len(metrics)}",
     ]
     lines += [f"| {_safe(r.arm.title)} | {' | '.join(_cell(r, m) for m in metrics)} |" for r in rows]
+    if lonely:
+        lines += ["", "| of one arm | arm | measured |", "| --- | --- | --- |"]
+    lines += [f"| {_titled(m)} | {_safe(row.arm.title)} | {_cell(row, m)} |" for m, row in lonely]
     texts = {c.name: c.text for c in verification.study.claims}
     if verification.verdicts:
         lines += ["", "| claim | measured | verdict |", "| --- | --- | --- |"]
@@ -91,6 +94,19 @@ def _workload_section(verification: Verification) -> str:
         words = f"*{d.word}*" + (f": {_safe(d.reason)}" if d.reason else "")
         lines.append(f"| {_safe(texts[d.claim])} | {_safe(d.measured)} | {words} |")
     return "\n".join(lines) + "\n"
+
+
+def _of_many_and_of_one(
+    metrics: Sequence[Metric], rows: Sequence[ArmRow]
+) -> tuple[list[Metric], list[tuple[Metric, ArmRow]]]:
+    """Split off the metrics that one arm of several has: as columns they would be empty but for a cell."""
+    having = [(m, [r for r in rows if m.name in r.metrics]) for m in metrics]
+    many = [m for m, arms in having if len(arms) > 1 or len(rows) == 1]
+    return many, [(m, arms[0]) for m, arms in having if m not in many]
+
+
+def _titled(metric: Metric) -> str:
+    return _safe(metric.title + (f" ({metric.unit})" if metric.unit else ""))
 
 
 def _cell(row: ArmRow, metric: Metric) -> str:

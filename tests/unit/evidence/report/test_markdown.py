@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shoestring.evidence.report import readme_table
+from shoestring.evidence.report import card_evidence, readme_table
 
 
 def test_a_row_has_counts_and_the_first_checked_claims(made_up: Any) -> None:
@@ -54,3 +54,25 @@ def test_hostile_text_stays_in_its_cell(made_up: Any) -> None:
 
 def test_no_evidence_is_a_table_without_rows() -> None:
     assert len(readme_table([]).splitlines()) == 2
+
+
+def test_a_card_shows_every_figure_and_what_one_arm_has_apart(made_up: Any) -> None:
+    verification = made_up.verification()
+    records = [
+        r if r.arm == "qimera" else replace(r, metrics={k: v for k, v in r.metrics.items() if k != "bytes"})
+        for r in verification.records
+    ]
+    text = card_evidence([replace(verification, records=tuple(records))])
+    arms, alone, claims = text.split("\n\n")[2:5]
+    assert "Model size" in card_evidence([verification]).split("\n\n")[2]
+    assert "Model size" not in arms
+    assert len(arms.splitlines()) == 2 + len(verification.study.workloads[0].arms)
+    assert alone.splitlines()[2].startswith("| Model size (KiB) | Qimera |")
+    assert len(claims.splitlines()) == 2 + len(verification.verdicts)
+
+
+def test_a_workload_of_one_arm_has_one_table(made_up: Any) -> None:
+    study = made_up.study()
+    workload = replace(study.workloads[0], arms=study.workloads[0].arms[:1])
+    verification = made_up.verification(replace(study, workloads=(workload,)), verdicts=())
+    assert "of one arm" not in card_evidence([verification])
