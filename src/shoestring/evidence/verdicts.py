@@ -112,7 +112,9 @@ class _Printer:
     def number(self, value: float, sign: str = "") -> str:
         if self.metric is None:
             return f"{value:{sign}.4g}"
-        return f"{value / self.scale:{sign}.{self.metric.digits}f}"
+        figure = value / self.scale
+        hidden = not sign and 0 < abs(figure) < 0.5 * 10**-self.metric.digits  # as in the tables
+        return f"{figure:.1e}" if hidden else f"{figure:{sign}.{self.metric.digits}f}"
 
     @property
     def unit(self) -> str:

@@ -149,6 +149,15 @@ def test_bounds_are_inclusive_and_the_spread_is_that_of_all_seeds(
     assert verdict.measured == "91.0 (90.0 to 95.0) % over 3 seeds"
 
 
+def test_a_figure_that_its_digits_would_hide_is_printed_as_in_the_tables(
+    claim: Claim, make_record: MakeRecord
+) -> None:
+    records = [make_record("ours", s, v) for s, v in enumerate([0.0, 6e-15, 7e-15])]
+    bound = replace(claim, check=Within(metric="score", arm="ours", at_most=1e-8))
+    verdict = judge(bound, records, metrics=[Metric(name="score", title="Score", digits=1)])
+    assert verdict.measured == "6.0e-15 (0.0 to 7.0e-15) over 3 seeds"
+
+
 @pytest.mark.parametrize(
     ("bounds", "num", "word", "reason"),
     [

@@ -30,7 +30,7 @@ _ABSTRACT = "abstract (property); criterion ours"
 METRICS = (
     Metric(name="weights_differ", title="weights that differ", better="lower", digits=0),
     Metric(name="hashes_differ", title="results whose hash differs", better="lower", digits=0),
-    Metric(name="nav_gap", title="largest relative gap of the NAV", better="lower", digits=12),
+    Metric(name="nav_gap", title="largest relative gap of the NAV", better="lower", digits=1),
     Metric(name="dates", title="dates", better="neither", digits=0),
     Metric(name="backtests", title="backtests", better="neither", digits=0),
     Metric(name="first_s", title="first sweep", unit="s", better="lower"),
