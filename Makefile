@@ -28,7 +28,7 @@ test-browser: $(VENV)/dev.stamp
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy src tests tools benchmarks
+	$(BIN)/mypy src tests tools benchmarks examples
 	$(BIN)/python -m pytest tests/contract
 	$(MAKE) native-test
 	$(BIN)/python tools/update_readme.py --check

@@ -26,10 +26,10 @@ rows = compare(
     Grid(slices=(0, 64, 32, 16), tiles=(1, 4), layers=1),
 )
 print("\nsystem         slice tiles   cycles  DRAM (MB)  energy (mJ)")
-for row in rows.frame.itertuples():
+for row in rows.frame.to_dict("records"):
     print(
-        f"{row.system:14} {row.slice or 'rows':>5} {row.tiles:5} {row.cycles:8,} "
-        f"{row.dram_bytes / 1e6:10.1f} {row.energy_pj / 1e9:12.2f}"
+        f"{row['system']:14} {row['slice'] or 'rows':>5} {row['tiles']:5} {row['cycles']:8,} "
+        f"{row['dram_bytes'] / 1e6:10.1f} {row['energy_pj'] / 1e9:12.2f}"
     )
 print(f"SGCN over tuned dense slices: {rows.speedup('sgcn', ['gcnax']):.2f} times fewer cycles")
 
