@@ -23,18 +23,21 @@ from shoestring.finance.etf_nn._baselines import (
 )
 from shoestring.finance.etf_nn._generator import MarketConfig, synthetic_market
 from shoestring.finance.etf_nn._models import QUALITY, VALUE, StatementComposite, StatementModel, StatementNet
+from shoestring.finance.etf_nn._null import sign_flip_test
 from shoestring.finance.etf_nn._portfolio import ETFPortfolio
-from shoestring.finance.etf_nn._samples import forward_returns, sample_dates
+from shoestring.finance.etf_nn._samples import sample_dates
 from shoestring.finance.etf_nn._walk import (
     allocate_all,
+    eligible_scores,
     etf_features,
     etf_rank_ic,
+    followed_rank_ic,
     rebalance_schedule,
     refit_schedule,
     tradeable,
 )
 from shoestring.finance.etf_nn.config import NetworkConfig, TrainingConfig, horizon_months
-from shoestring.finance.metrics import ic_summary, mean_interval, rank_ic, sharpe
+from shoestring.finance.metrics import ic_summary, sharpe
 from shoestring.finance.panel import PricePanel
 from shoestring.finance.statement_features import FeatureConfig, feature_panel
 from shoestring.finance.statements import Statements
@@ -211,16 +214,13 @@ def _table(
 
 def _stock_figures(problem: Problem, stock: pd.DataFrame) -> dict[str, float]:
     prices = problem.prices.cut(problem.end)
-    when = pd.DatetimeIndex(stock.index)
-    log, _ = forward_returns(prices, tuple(stock.columns), when, problem.months)
-    ic = rank_ic(stock, pd.DataFrame(log, index=when, columns=stock.columns)).dropna()
-    return _ic_figures("stock_ic", ic, problem.months - 1)
+    return _ic_figures("stock_ic", stock, prices, problem.months)
 
 
 def _etf_figures(problem: Problem, table: pd.DataFrame) -> dict[str, float]:
     prices = problem.prices.cut(problem.end)
     eligible = table["eligible"].to_numpy(bool)
-    figures = _ic_figures("rank_ic", etf_rank_ic(table, prices, problem.months).dropna(), problem.months - 1)
+    figures = _ic_figures("rank_ic", eligible_scores(table, prices), prices, problem.months)
     old = [e for e in problem.files.etfs if e not in set(problem.young)]
     for name, among in (("rank_ic_young", problem.young), ("rank_ic_old", old)):
         ic = etf_rank_ic(table, prices, problem.months, among).dropna()
@@ -232,13 +232,19 @@ def _etf_figures(problem: Problem, table: pd.DataFrame) -> dict[str, float]:
     return figures
 
 
-def _ic_figures(name: str, ic: "pd.Series[float]", overlap: int) -> dict[str, float]:
+def _ic_figures(name: str, scores: pd.DataFrame, prices: PricePanel, months: int) -> dict[str, float]:
+    """Return the mean rank correlation, what it is measured against without a signal, and its ICIR."""
+    ic = followed_rank_ic(scores, prices, months).dropna()
     if len(ic) < 2:
         return {}
-    summary = ic_summary(ic, overlap=overlap)
-    interval = mean_interval(ic.to_numpy(), block=overlap + 1)
-    made = {name: summary.mean, f"{name}_t": summary.t, f"{name}_ir": summary.ir}
-    made[f"{name}_has_0"] = float(interval.low <= 0 <= interval.high)
+    test = sign_flip_test(scores, prices, months)
+    made = {
+        name: test.mean,
+        f"{name}_error": test.error,
+        f"{name}_t": test.t,
+        f"{name}_ir": ic_summary(ic).ir,
+        f"{name}_has_0": float(test.p > 0.05),
+    }
     return {k: v for k, v in made.items() if np.isfinite(v)}
 
 

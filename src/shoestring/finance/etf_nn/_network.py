@@ -48,6 +48,8 @@ class BatchedNetwork(nn.Module):
             self.gru_bias = self._zeros(2, 3 * width)
         widths = (width, *config.hidden, 1)
         self.weights = nn.ParameterList(self._matrix(one, two) for one, two in pairwise(widths))
+        with torch.no_grad():
+            self.weights[-1].mul_(config.output_scale)
         self.biases = nn.ParameterList(self._zeros(1, two) for two in widths[1:])
         normed = config.hidden if config.norm == "layer" else ()
         self.gains = nn.ParameterList(nn.Parameter(torch.ones(len(members), 1, h)) for h in normed)

@@ -32,9 +32,11 @@ __all__ = [
     "EtfBacktest",
     "allocate_all",
     "backtest",
+    "eligible_scores",
     "etf_features",
     "etf_rank_ic",
     "fitted_at",
+    "followed_rank_ic",
     "rebalance_schedule",
     "refit_schedule",
     "tradeable",
@@ -268,10 +270,22 @@ def etf_rank_ic(
     among : sequence of str or None
         Some of the ETFs.
     """
+    return followed_rank_ic(eligible_scores(etf, prices, among), prices, months)
+
+
+def eligible_scores(
+    etf: pd.DataFrame, prices: PricePanel, among: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Return the scores of ETFs that have prices [D, E], NaN where one is not eligible."""
     score = etf["score"].where(etf["eligible"].astype(bool)).unstack("etf")
-    names = [n for n in score.columns if n in set(prices.assets) and (among is None or n in set(among))]
-    log, _ = forward_returns(prices, tuple(names), pd.DatetimeIndex(score.index), months)
-    return rank_ic(score[names], pd.DataFrame(log, index=score.index, columns=names))
+    chosen = set(prices.assets) & (set(prices.assets) if among is None else set(among))
+    return score[[n for n in score.columns if n in chosen]]
+
+
+def followed_rank_ic(scores: pd.DataFrame, prices: PricePanel, months: int) -> "pd.Series[float]":
+    """Return the rank correlation of each date's scores [D, N] with the returns of the next months."""
+    log, _ = forward_returns(prices, tuple(scores.columns), pd.DatetimeIndex(scores.index), months)
+    return rank_ic(scores, pd.DataFrame(log, index=scores.index, columns=scores.columns))
 
 
 def tradeable(etf: pd.DataFrame, prices: PricePanel) -> pd.DataFrame:

@@ -25,6 +25,9 @@ class NetworkConfig:
     """How the quarters enter: side by side, or through a GRU from the oldest to the latest."""
     gru_width: int = 32
     """Units of the GRU."""
+    output_scale: float = 0.01
+    """Factor on the first weights of the last layer, in (0, 1]. Scores then start near 0: what statements
+    tell is a small part of the target's spread, and a random start of that size drowns it. 1 is off."""
 
     def __post_init__(self) -> None:
         if any(h < 1 for h in self.hidden) or self.gru_width < 1:
@@ -33,6 +36,10 @@ class NetworkConfig:
             )
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout={self.dropout} is outside [0, 1); 0 switches it off")
+        if not 0 < self.output_scale <= 1:
+            raise ConfigError(
+                f"output_scale={self.output_scale} is outside (0, 1]; 1 leaves the first weights as drawn"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,7 @@ from shoestring.finance.etf_nn._samples import (
     sample_dates,
     split_dates,
 )
-from shoestring.finance.etf_nn._training import train_ensemble
+from shoestring.finance.etf_nn._training import scores_of, train_ensemble
 from shoestring.finance.etf_nn.config import NetworkConfig, TrainingConfig, horizon_months
 from shoestring.finance.panel import PricePanel
 from shoestring.finance.statement_features import FeaturePanel
@@ -81,6 +81,32 @@ def test_with_every_part_off_the_network_is_least_squares() -> None:
     want = LinearRegression().fit(data.x[:, 0].astype(float), data.y.astype(float))
     np.testing.assert_allclose(net.weights[0][0, :, 0].detach().numpy(), want.coef_, atol=2e-4)
     np.testing.assert_allclose(net.biases[0].item(), want.intercept_, atol=2e-4)
+
+
+def test_scores_start_near_zero_and_the_scale_can_be_switched_off() -> None:
+    x = torch.from_numpy(samples().x)
+    off = BatchedNetwork(replace(TINY, output_scale=1.0), 5, 1, seed=0, members=(0, 1)).eval()
+    small = BatchedNetwork(TINY, 5, 1, seed=0, members=(0, 1)).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(small(x), 0.01 * off(x))
+    for one, two in zip(small.parameters(), [*off.parameters()], strict=True):
+        assert torch.equal(one, two) or torch.equal(one, two * 0.01)
+
+
+@pytest.mark.parametrize("loss", ["huber", "rank_ic", "pairwise"])
+def test_a_weak_signal_is_learnt_that_a_random_start_drowns(loss: str) -> None:
+    data = samples(num_dates=40, firms=100)
+    noise = np.random.default_rng(1).normal(size=len(data.y)).astype(np.float32)
+    weak = replace(data, y=(0.01 * data.x[:, 0, 0] + 0.1 * noise).astype(np.float32))
+    training = TrainingConfig(loss=loss, epochs=3, holdout=0.0)  # type: ignore[arg-type]  # one of the words
+
+    def learnt(scale: float) -> float:
+        config = replace(TINY, output_scale=scale, dropout=0.0)
+        net = train_ensemble(weak, config, training, seed=0, members=range(5)).network
+        score = scores_of(net, torch.from_numpy(data.x)).mean(0).numpy()
+        return float(np.corrcoef(score, data.x[:, 0, 0])[0, 1])
+
+    assert learnt(0.01) > learnt(1.0) + 0.1
 
 
 def test_the_gru_equals_torchs_own() -> None:
@@ -236,6 +262,7 @@ def test_a_loss_that_explodes_is_an_error() -> None:
     [
         (lambda: NetworkConfig(hidden=(0,)), "hidden"),
         (lambda: NetworkConfig(dropout=1.0), "dropout"),
+        (lambda: NetworkConfig(output_scale=0.0), "output_scale"),
         (lambda: TrainingConfig(lr=0.0), "lr"),
         (lambda: TrainingConfig(epochs=0), "epochs"),
         (lambda: TrainingConfig(holdout=0.9), "holdout"),
