@@ -37,7 +37,7 @@ from shoestring.finance.etf_nn._walk import (
     tradeable,
 )
 from shoestring.finance.etf_nn.config import NetworkConfig, TrainingConfig, horizon_months
-from shoestring.finance.metrics import ic_summary, sharpe
+from shoestring.finance.metrics import ic_summary, rank_ic, sharpe
 from shoestring.finance.panel import PricePanel
 from shoestring.finance.statement_features import FeatureConfig, feature_panel
 from shoestring.finance.statements import Statements
@@ -63,7 +63,7 @@ class Problem:
     horizon: str
     features: FeatureConfig
     signal: pd.DataFrame | None = None
-    """Planted truth [K, N], if the data are synthetic."""
+    """Planted truth [K, N], if there is one."""
     notes: tuple[str, ...] = ()
     rebalance: str = "1M"
     refit: str = "1Y"
@@ -106,6 +106,7 @@ def measure_arm(context: Context) -> Outcome:
         metrics |= _stock_figures(problem, stock)
     if options["method"] not in ("equal", "market"):
         metrics |= _etf_figures(problem, table)
+        metrics |= _signal_figures(problem, stock, table, baskets)
     figures, nav = _portfolio_figures(problem, options["method"], table, baskets)
     days = np.linspace(0, len(nav) - 1, min(len(nav), 120)).astype(int)
     curve = Series(x=tuple(float(d) for d in days), y=tuple(float(v) for v in nav.to_numpy()[days]))
@@ -132,7 +133,7 @@ def _problem(context: Context) -> Problem:
         end=market.prices.dates[-1],
         horizon="3M",
         features=FeatureConfig(),
-        signal=market.signal,
+        signal=market.signal if config.ic > 0 else None,
     )
 
 
@@ -230,6 +231,24 @@ def _etf_figures(problem: Problem, table: pd.DataFrame) -> dict[str, float]:
     figures["coverage"] = 100 * float(table["coverage"].to_numpy()[eligible].mean())
     figures["eligible"] = 100 * float(eligible.mean())
     return figures
+
+
+def _signal_figures(
+    problem: Problem, stock: pd.DataFrame | None, table: pd.DataFrame, baskets: Baskets
+) -> dict[str, float]:
+    """Return the rank correlation of scores with the planted signal, of which returns show little.
+
+    The signal goes through the same baskets; nothing without a signal that moves prices.
+    """
+    if problem.signal is None:
+        return {}
+    truth = problem.signal.reindex(baskets.dates, method="ffill")
+    pushed = problem.files.aggregate_many(truth, problem.prices, baskets=baskets)["score"].unstack("etf")
+    score = eligible_scores(table, problem.prices)
+    found = {"signal_etf": rank_ic(score, pushed[score.columns])}
+    if stock is not None:
+        found["signal_stock"] = rank_ic(stock, truth[stock.columns])
+    return {name: float(ic.mean()) for name, ic in found.items() if ic.notna().any()}
 
 
 def _ic_figures(name: str, scores: pd.DataFrame, prices: PricePanel, months: int) -> dict[str, float]:

@@ -41,6 +41,8 @@ METRICS = (
     Metric(name="stock_ic_ir", title="ICIR over stocks"),
     Metric(name="rank_ic_has_0", title="rank IC is within chance (1: yes)", better="neither", digits=0),
     Metric(name="stock_ic_has_0", title="stock IC is within chance (1: yes)", better="neither", digits=0),
+    Metric(name="signal_etf", title="rank correlation with the planted signal, ETFs", digits=3),
+    Metric(name="signal_stock", title="the same, stocks", digits=3),
     Metric(name="sharpe", title="Sharpe, 10 bps"),
     Metric(name="active_sharpe", title="Sharpe against equal weight"),
     Metric(name="active_return", title="return over equal weight a year", unit="%"),
@@ -359,6 +361,15 @@ def _planted_claims() -> tuple[Claim, ...]:
             "rank_ic",
         ),
         compare("beats-boosting", "It ranks ETFs better than gradient boosting.", "boosting", "rank_ic"),
+        *(
+            compare(
+                f"signal-{than}",
+                f"Its scores of stocks lie closer to the planted signal than those of {words}.",
+                than,
+                "signal_stock",
+            )
+            for than, words in (("ridge", "ridge"), ("boosting", "gradient boosting"))
+        ),
         compare("beats-value", "It ranks ETFs better than a value composite.", "value", "rank_ic"),
         compare("beats-quality", "It ranks ETFs better than a quality composite.", "quality", "rank_ic"),
         compare("beats-momentum", "It ranks ETFs better than their momentum.", "momentum", "rank_ic"),

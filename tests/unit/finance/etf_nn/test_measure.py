@@ -70,6 +70,18 @@ def test_all_arms_are_judged_on_the_same_eligible_etfs(tmp_path: Path) -> None:
     assert len(shares) == 1
 
 
+def test_closeness_to_the_signal_is_1_for_the_signal_itself_and_absent_where_there_is_none(
+    tmp_path: Path,
+) -> None:
+    truth = measure(tmp_path, method="truth").metrics
+    assert truth["signal_stock"] == pytest.approx(1.0)
+    assert truth["signal_etf"] == pytest.approx(1.0)
+    assert "signal_stock" not in measure(tmp_path, method="momentum").metrics
+    assert abs(measure(tmp_path, method="momentum").metrics["signal_etf"]) < 1
+    flat = measure(tmp_path, method="value", market={**TINY, "ic": 0.0}).metrics
+    assert not {"signal_stock", "signal_etf"} & set(flat)
+
+
 def test_a_grid_is_chosen_on_held_out_dates_and_said(tmp_path: Path) -> None:
     outcome = measure(tmp_path, method="etf-nn", lrs=[1e-3, 1e-2])
     assert any("of 2 chosen on held-out dates" in n for n in outcome.notes)
