@@ -20,6 +20,7 @@ from shoestring.finance.backtest import backtest as follow
 from shoestring.finance.costs import Costs
 from shoestring.finance.deposit_files import Baskets, DepositFiles
 from shoestring.finance.etf_nn._models import StatementModel, StatementNet
+from shoestring.finance.etf_nn._null import NullTest, sign_flip_test
 from shoestring.finance.etf_nn._portfolio import ETFPortfolio, basket_returns
 from shoestring.finance.etf_nn._samples import forward_returns, sample_dates
 from shoestring.finance.etf_nn.config import horizon_months
@@ -62,6 +63,8 @@ class EtfBacktest:
         Rank correlation over eligible ETFs of score and return over the horizon; NaN where it is not over.
     refits : DatetimeIndex
         When the model was fitted again.
+    ic_test : NullTest or None
+        The mean rank correlation against its distribution without a signal; None where none is known.
     """
 
     book: Backtest
@@ -70,15 +73,19 @@ class EtfBacktest:
     etf: pd.DataFrame
     rank_ic: "pd.Series[float]"
     refits: pd.DatetimeIndex
+    ic_test: NullTest | None
 
     def metrics(self) -> dict[str, float]:
-        """Return the book's figures, the benchmark's Sharpe ratio, and mean, t and ICIR of the rank IC."""
+        """Return the book's figures, the benchmark's Sharpe ratio, and mean, t and ICIR of the rank IC.
+
+        The t is over the error that the rank IC has without a signal, see `sign_flip_test`.
+        """
         figures = dict(self.book.metrics())
         figures["benchmark_sharpe"] = sharpe(self.benchmark.returns)
         known = self.rank_ic.dropna()
-        if len(known) >= 2:
-            summary = ic_summary(known)
-            figures |= {"rank_ic": summary.mean, "rank_ic_t": summary.t, "icir": summary.ir}
+        if self.ic_test is not None and len(known) >= 2:
+            figures |= {"rank_ic": self.ic_test.mean, "rank_ic_t": self.ic_test.t}
+            figures["icir"] = ic_summary(known).ir
         return figures
 
 
@@ -146,13 +153,17 @@ def backtest(  # noqa: PLR0913  # the words of one experiment
     weights = allocate_all(portfolio, etf, baskets, seen)
     everyone = allocate_all(replace(portfolio, top=len(files.etfs), weighting="equal"), etf, baskets, seen)
     funds = seen.select([a for a in seen.assets if a in set(files.etfs)])
+    months = horizon_months(model.horizon)
+    rank_ics = etf_rank_ic(etf, seen, months)
+    scored = eligible_scores(etf, seen)
     return EtfBacktest(
         book=follow(funds, weights, costs=costs, start=first, end=last),
         benchmark=follow(funds, everyone, costs=costs, start=first, end=last),
         scores=scores,
         etf=etf,
-        rank_ic=etf_rank_ic(etf, prices.cut(last), horizon_months(model.horizon)),
+        rank_ic=rank_ics,
         refits=refits,
+        ic_test=sign_flip_test(scored, seen, months) if rank_ics.notna().any() else None,
     )
 
 

@@ -68,6 +68,7 @@ def test_three_etfs_share_the_whole_at_each_rebalance(book: EtfBacktest) -> None
     assert book.etf["reason"][~book.etf["eligible"]].ne("").all()
     figures = book.metrics()
     assert {"sharpe", "max_drawdown", "rank_ic", "rank_ic_t", "icir", "benchmark_sharpe"} <= set(figures)
+    assert figures["rank_ic"] == pytest.approx(book.rank_ic.mean())
 
 
 def test_weights_of_a_date_do_not_depend_on_what_came_later(
