@@ -2,6 +2,7 @@
 
 from shoestring.finance.etf_nn._generator import MarketConfig, SyntheticMarket, synthetic_market
 from shoestring.finance.etf_nn._models import StatementComposite, StatementNet, StatementRegressor
+from shoestring.finance.etf_nn._null import NullTest, sign_flip_test
 from shoestring.finance.etf_nn._portfolio import ETFPortfolio, basket_returns
 from shoestring.finance.etf_nn._strategy import EtfNnStrategy
 from shoestring.finance.etf_nn._walk import EtfBacktest, backtest, etf_features, walk_forward
@@ -13,6 +14,7 @@ __all__ = [
     "EtfNnStrategy",
     "MarketConfig",
     "NetworkConfig",
+    "NullTest",
     "StatementComposite",
     "StatementNet",
     "StatementRegressor",
@@ -21,6 +23,7 @@ __all__ = [
     "backtest",
     "basket_returns",
     "etf_features",
+    "sign_flip_test",
     "synthetic_market",
     "walk_forward",
 ]
