@@ -23,8 +23,8 @@ import bt
 import numpy as np
 import pandas as pd
 
-from shoestring.finance.backtest import backtest
-from shoestring.finance.costs import Costs
+from shoestring.finance.backtest.costs import Costs
+from shoestring.finance.backtest.engine import backtest
 
 RATE = 10e-4
 

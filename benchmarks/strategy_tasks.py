@@ -14,11 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shoestring.finance.generators import gbm_panel
-from shoestring.finance.run import decisions
+from shoestring.finance.market.generators import gbm_panel
+from shoestring.finance.records.store import Store, task_document
+from shoestring.finance.running.run import decisions
 from shoestring.finance.shai_am._pool import Pool
 from shoestring.finance.shai_am._ten_lines import MomLowVol
-from shoestring.finance.store import Store, task_document
 
 
 def kept(task: tuple[str, int]) -> str:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from shoestring.finance.backtest import backtest
-from shoestring.finance.baselines import EqualWeight, Momentum
-from shoestring.finance.costs import Costs
-from shoestring.finance.metrics import sharpe_difference_interval
-from shoestring.finance.run import decide, run_strategy
-from shoestring.finance.sources import load_market
-from shoestring.finance.strategy import Context, DataView, Strategy, strategy, top_k
-from shoestring.finance.tearsheet import Notes, write_tearsheet
+from shoestring.finance.backtest.costs import Costs
+from shoestring.finance.backtest.engine import backtest
+from shoestring.finance.backtest.metrics import sharpe_difference_interval
+from shoestring.finance.backtest.tearsheet import Notes, write_tearsheet
+from shoestring.finance.market.sources import load_market
+from shoestring.finance.running.run import decide, run_strategy
+from shoestring.finance.strategies.baselines import EqualWeight, Momentum
+from shoestring.finance.strategies.interface import Context, DataView, Strategy, strategy, top_k
 
 START, END = "2005-01-01", "2022-12-28"
 

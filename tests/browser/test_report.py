@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from shoestring.evidence.report import write_report, write_scoreboard
-from shoestring.finance.backtest import Backtest, backtest
-from shoestring.finance.costs import Costs
-from shoestring.finance.generators import gbm_panel
-from shoestring.finance.tearsheet import Notes, write_tearsheet
+from shoestring.finance.backtest.costs import Costs
+from shoestring.finance.backtest.engine import Backtest, backtest
+from shoestring.finance.backtest.tearsheet import Notes, write_tearsheet
+from shoestring.finance.market.generators import gbm_panel
 
 selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 pytestmark = pytest.mark.slow

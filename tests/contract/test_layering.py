@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,16 @@ MAY_IMPORT = {
     "data": {"native", "core"},
     "nn": {"native", "core"},
     "evidence": {"core"},
+}
+# A family whose own modules lie in sub-packages: each may import itself and the named ones.
+PARTS = {
+    "finance": {
+        "market": set(),
+        "records": {"market"},
+        "backtest": {"market"},
+        "strategies": {"market", "records", "backtest"},
+        "running": {"market", "records", "strategies"},
+    },
 }
 FAMILIES = sorted(
     p.name for p in PACKAGE.iterdir() if p.is_dir() and p.name not in {*MAY_IMPORT, "cli", "__pycache__"}
@@ -56,7 +67,16 @@ def violation_of_family(home: tuple[str, ...], target: tuple[str, ...]) -> str |
         return "a family imports no other family, nor the command line"
     if target[:2] in SYSTEMS and target[:2] != home[:2]:
         return "a system is imported by itself only"
-    return None
+    return violation_of_parts(home, target)
+
+
+def violation_of_parts(home: tuple[str, ...], target: tuple[str, ...]) -> str | None:
+    """Say which rule an import among the sub-packages of one family breaks, if any."""
+    parts = PARTS.get(home[0], {})
+    if target[0] != home[0] or home[1] not in parts:
+        return None
+    allowed = {home[1], *parts[home[1]]}
+    return None if target[1] in allowed else f"{home[0]}.{home[1]} may import {sorted(allowed)} of its family"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -77,6 +97,11 @@ def test_imports_point_down_only(path: Path) -> None:
         (("compression", "x.py"), ("cli",)),
         (("compression", "other", "x.py"), ("compression", "qimera", "config")),
         (("graphs", "x.py"), ("compression", "losses")),
+        (("finance", "market", "x.py"), ("finance", "records", "store")),
+        (("finance", "records", "x.py"), ("finance", "strategies", "interface")),
+        (("finance", "backtest", "x.py"), ("finance", "strategies", "interface")),
+        (("finance", "strategies", "x.py"), ("finance", "running", "run")),
+        (("finance", "running", "x.py"), ("finance", "maps", "config")),
     ],
 )
 def test_an_upward_or_sideways_import_is_found(home: tuple[str, ...], target: tuple[str, ...]) -> None:
@@ -87,6 +112,26 @@ def test_folders_are_at_most_three_deep_and_files_short() -> None:
     for path in SOURCES:
         assert len(path.relative_to(PACKAGE).parts) <= 4, f"{path} lies too deep"
         assert len(path.read_text().splitlines()) <= 800, f"{path} is two ideas"
+
+
+@pytest.mark.parametrize("family", PARTS)
+def test_a_family_in_parts_has_no_module_beside_them(family: str) -> None:
+    folders = {p.parent.name for p in (PACKAGE / family).glob("*/__init__.py")}
+    systems = {name for of, name in SYSTEMS if of == family}
+    assert folders == systems | set(PARTS[family])
+    assert [p.name for p in (PACKAGE / family).glob("*.py")] == ["__init__.py"]
+
+
+@pytest.mark.parametrize("family", PARTS)
+def test_the_modules_of_a_family_in_parts_import_each_other_one_way(family: str) -> None:
+    files = [p for part in PARTS[family] for p in sorted((PACKAGE / family / part).rglob("*.py"))]
+    modules = {p.relative_to(PACKAGE).with_suffix("").parts: p for p in files}
+    needs = {
+        name: {known for t in imported(path) for known in (t, t[:-1]) if known in modules} - {name}
+        for name, path in modules.items()
+    }
+    assert sum(len(n) for n in needs.values()) > len(needs)
+    TopologicalSorter(needs).prepare()  # raises CycleError, which names the cycle
 
 
 def test_families_are_known() -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from shoestring.finance.generators import gbm_panel
+from shoestring.finance.market.generators import gbm_panel
 from shoestring.finance.shai_am import Platform
-from shoestring.finance.strategy import Context, DataView, Strategy, strategy, top_k
+from shoestring.finance.strategies.interface import Context, DataView, Strategy, strategy, top_k
 
 DATE = "2001-06-01"
 PANEL = gbm_panel(5, 600, seed=7)

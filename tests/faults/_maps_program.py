@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from shoestring.finance.generators import gbm_panel
 from shoestring.finance.maps import MAPS, NetworkConfig, TrainingConfig
+from shoestring.finance.market.generators import gbm_panel
 
 
 def main(checkpoint: Path, model: Path, pause_s: float) -> None:

@@ -14,7 +14,7 @@ DATE = "2022-12-01"
 STRATEGY = """
 import time
 from pathlib import Path
-from shoestring.finance.strategy import Strategy, strategy
+from shoestring.finance.strategies.interface import Strategy, strategy
 
 BLOCK = Path({block!r})
 
@@ -85,7 +85,7 @@ def test_the_end_of_the_user_interface_leaves_no_run_that_seems_to_go_on(
 
 def not_whole(workspace: Path) -> list[Any]:
     """Objects of the store whose content is not what their name says."""
-    from shoestring.finance.digest import digest_bytes
+    from shoestring.finance.records.digest import digest_bytes
 
     objects = [p for p in (workspace / "store" / "obj").rglob("*") if p.is_file() and p.suffix != ".tmp"]
     assert objects

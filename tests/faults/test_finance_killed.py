@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from shoestring.finance.ledger import Ledger
+from shoestring.finance.records.ledger import Ledger
+from shoestring.finance.records.store import Store
 from shoestring.finance.shai_am import Platform
 from shoestring.finance.shai_am.functional import read_orders
-from shoestring.finance.store import Store
 
 LIMIT_S = 120.0  # generous: a busy machine is no fault
 PROGRAM = Path(__file__).parent / "_finance_program.py"

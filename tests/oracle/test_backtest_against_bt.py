@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shoestring.finance.backtest import backtest
-from shoestring.finance.costs import Costs
-from shoestring.finance.panel import PricePanel
+from shoestring.finance.backtest.costs import Costs
+from shoestring.finance.backtest.engine import backtest
+from shoestring.finance.market.panel import PricePanel
 
 CAPITAL = 1e6
 Frame = pd.DataFrame

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shoestring.finance.deposit_files import DepositFiles
-from shoestring.finance.panel import PricePanel
+from shoestring.finance.market.deposits.files import DepositFiles
+from shoestring.finance.market.panel import PricePanel
 
 DATES = pd.bdate_range("2021-01-01", periods=40)
 STOCKS = [f"S{i}" for i in range(8)]

@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 import skfolio.measures
 
-from shoestring.finance import metrics
+from shoestring.finance.backtest import metrics
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoestring.finance.backtest import backtest
-from shoestring.finance.costs import Costs
-from shoestring.finance.panel import PricePanel
+from shoestring.finance.backtest.costs import Costs
+from shoestring.finance.backtest.engine import backtest
+from shoestring.finance.market.panel import PricePanel
 
 FEW = settings(max_examples=60, deadline=None)
 Case = tuple[pd.DataFrame, pd.DataFrame, float]

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from shoestring.finance.deposit_files import DepositFiles
 from shoestring.finance.etf_nn import ETFPortfolio
-from shoestring.finance.panel import PricePanel
-from shoestring.finance.statement_features import group_ranks
+from shoestring.finance.market.deposits.files import DepositFiles
+from shoestring.finance.market.panel import PricePanel
+from shoestring.finance.market.statements.features import group_ranks
 
 DATES = pd.bdate_range("2021-01-01", periods=3)
 POSITIVE = st.floats(0.1, 1e4)

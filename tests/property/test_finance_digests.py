@@ -9,10 +9,10 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoestring.finance._objects import decode, encode
-from shoestring.finance.digest import FrameDigest, canonical_json
-from shoestring.finance.selection import top_k
+from shoestring.finance.records.digest import FrameDigest, canonical_json
+from shoestring.finance.records.objects import decode, encode
 from shoestring.finance.shai_am.functional import orders_csv, read_orders
+from shoestring.finance.strategies.selection import top_k
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**60), 2**60)
 PLAIN = st.recursive(

@@ -61,7 +61,7 @@ def backtest(  # noqa: PLR0913, PLR0917  # one parameter a flag
 def _run(
     references: list[Any], market: str, options: Any, workspace: Path, out: Path | None
 ) -> tuple[list[dict[str, Any]], dict[str, Any], Path]:
-    from shoestring.finance.registry import check_unique
+    from shoestring.finance.running.keys import check_unique
     from shoestring.finance.shai_am import Platform
     from shoestring.finance.shai_am._checks import record_walk_forward, subject_of
     from shoestring.finance.shai_am._reports import write_report

@@ -58,7 +58,7 @@ def market_of(strategy: str, data: str) -> str:
     if data:
         return data
     if Path(strategy).suffix in (".yaml", ".yml"):
-        from shoestring.finance.yaml_strategy import read_yaml_strategy
+        from shoestring.finance.strategies.yaml_strategy import read_yaml_strategy
 
         return read_yaml_strategy(Path(strategy))[0].data
     return ""

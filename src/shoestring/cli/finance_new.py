@@ -16,7 +16,7 @@ _PYTHON = '''"""A strategy: say what it does and why it should work."""
 
 import pandas as pd
 
-from shoestring.finance.strategy import Context, DataView, Strategy, strategy, top_k
+from shoestring.finance.strategies.interface import Context, DataView, Strategy, strategy, top_k
 
 
 @strategy(name="{name}", version="1.0", schedule="BMS 06:00 America/New_York")

@@ -55,10 +55,10 @@ def promote(
 
 def _as_it_is(workspace: Path, strategy: str, data: str, parameters: Any) -> tuple[Any, str]:
     """Return a strategy with its code as it is now, and the hash of its data as they are now."""
-    from shoestring.finance.registry import load_strategy
     from shoestring.finance.shai_am import Platform
     from shoestring.finance.shai_am._checks import subject_of
     from shoestring.finance.shai_am._deployments import read_deployments
+    from shoestring.finance.strategies.registry import load_strategy
 
     deployed = read_deployments(workspace).get(strategy)
     if deployed is not None:
@@ -74,8 +74,8 @@ def _as_it_is(workspace: Path, strategy: str, data: str, parameters: Any) -> tup
 
 def _name_of(workspace: Path, strategy: str) -> str:
     """Return the name of a strategy; a file is loaded for it, a name taken as it is."""
-    from shoestring.finance.registry import installed, load_strategy
     from shoestring.finance.shai_am._deployments import read_deployments
+    from shoestring.finance.strategies.registry import installed, load_strategy
 
     known = strategy in read_deployments(workspace) or strategy.isidentifier()
     return strategy if known and strategy not in installed() else load_strategy(strategy).info.name

@@ -34,13 +34,13 @@ def render(  # noqa: PLR0913, PLR0917  # one parameter a flag
     Example: shoestring finance render momentum --image registry.example/strategies:1 --claim workspace
     """
     from shoestring.core.files import write_text_atomic
-    from shoestring.finance.registry import load_strategy
     from shoestring.finance.shai_am._kubernetes import (
         KubernetesConfig,
         render_cron_job,
         render_job,
         to_yaml,
     )
+    from shoestring.finance.strategies.registry import load_strategy
 
     info = load_strategy(strategy, tuple(set_ or ())).info
     config = KubernetesConfig(image=image, claim=claim, namespace=namespace)

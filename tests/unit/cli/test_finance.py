@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shoestring.cli import main
-from shoestring.finance.generators import gbm_panel
+from shoestring.finance.market.generators import gbm_panel
 
 Shell = Callable[..., tuple[int, str, str]]
 
@@ -86,7 +86,7 @@ def test_a_sweep_shows_the_best_and_prints_all(run: Shell) -> None:
 def test_a_leak_makes_the_check_fail(run: Shell) -> None:
     Path("leak.py").write_text(
         "import pandas as pd\n"
-        "from shoestring.finance.strategy import Strategy, strategy, top_k\n"
+        "from shoestring.finance.strategies.interface import Strategy, strategy, top_k\n"
         "@strategy(name='leak', version='1')\n"
         "class Leak(Strategy):\n"
         "    def features(self, ctx, data):\n"

@@ -14,7 +14,7 @@ from shoestring.cli import main
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")  # mlflow's
 STRATEGY = """
 import pandas as pd
-from shoestring.finance.strategy import Strategy, strategy
+from shoestring.finance.strategies.interface import Strategy, strategy
 
 @strategy(name="steady", version="1.0", schedule="BMS 06:00 America/New_York")
 class Steady(Strategy):

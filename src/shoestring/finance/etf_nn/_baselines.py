@@ -9,8 +9,8 @@ import pandas as pd
 from shoestring.finance.etf_nn._models import StatementModel, StatementNet, StatementRegressor
 from shoestring.finance.etf_nn._walk import fitted_at, walk_forward
 from shoestring.finance.etf_nn.config import TrainingConfig
-from shoestring.finance.panel import PricePanel
-from shoestring.finance.statement_features import FeatureConfig, FeaturePanel
+from shoestring.finance.market.panel import PricePanel
+from shoestring.finance.market.statements.features import FeatureConfig, FeaturePanel
 
 __all__ = ["LR_GRID", "boosting_grid", "low_volatility", "momentum", "net_grid", "ridge_grid", "tuned_scores"]
 

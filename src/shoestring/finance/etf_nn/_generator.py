@@ -10,9 +10,9 @@ import pandas as pd
 
 from shoestring.core.errors import ConfigError
 from shoestring.core.seeds import derive_seed
-from shoestring.finance.deposit_files import DepositFiles
-from shoestring.finance.panel import PricePanel
-from shoestring.finance.statements import Statements
+from shoestring.finance.market.deposits.files import DepositFiles
+from shoestring.finance.market.panel import PricePanel
+from shoestring.finance.market.statements.table import Statements
 
 __all__ = ["MarketConfig", "SyntheticMarket", "synthetic_market"]
 

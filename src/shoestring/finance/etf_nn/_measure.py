@@ -9,10 +9,10 @@ import pandas as pd
 
 from shoestring.core.errors import ConfigError
 from shoestring.evidence.model import Context, Outcome, Series
-from shoestring.finance.backtest import Backtest
-from shoestring.finance.backtest import backtest as follow
-from shoestring.finance.costs import Costs
-from shoestring.finance.deposit_files import Baskets, DepositFiles
+from shoestring.finance.backtest.costs import Costs
+from shoestring.finance.backtest.engine import Backtest
+from shoestring.finance.backtest.engine import backtest as follow
+from shoestring.finance.backtest.metrics import ic_summary, rank_ic, sharpe
 from shoestring.finance.etf_nn._baselines import (
     boosting_grid,
     low_volatility,
@@ -37,10 +37,11 @@ from shoestring.finance.etf_nn._walk import (
     tradeable,
 )
 from shoestring.finance.etf_nn.config import NetworkConfig, TrainingConfig, horizon_months
-from shoestring.finance.metrics import ic_summary, rank_ic, sharpe
-from shoestring.finance.panel import PricePanel
-from shoestring.finance.statement_features import FeatureConfig, feature_panel
-from shoestring.finance.statements import Statements
+from shoestring.finance.market.deposits.baskets import Baskets
+from shoestring.finance.market.deposits.files import DepositFiles
+from shoestring.finance.market.panel import PricePanel
+from shoestring.finance.market.statements.features import FeatureConfig, feature_panel
+from shoestring.finance.market.statements.table import Statements
 
 __all__ = ["Problem", "measure_arm"]
 

@@ -20,9 +20,9 @@ from shoestring.finance.etf_nn._samples import Samples, make_samples, sample_dat
 from shoestring.finance.etf_nn._state import load_state, save_state
 from shoestring.finance.etf_nn._training import scores_of, train_ensemble
 from shoestring.finance.etf_nn.config import LOSSES, NetworkConfig, TargetKind, TrainingConfig, horizon_months
-from shoestring.finance.panel import PricePanel
-from shoestring.finance.statement_features import FeatureConfig, FeaturePanel, feature_panel
-from shoestring.finance.statements import Statements
+from shoestring.finance.market.panel import PricePanel
+from shoestring.finance.market.statements.features import FeatureConfig, FeaturePanel, feature_panel
+from shoestring.finance.market.statements.table import Statements
 
 __all__ = ["StatementComposite", "StatementModel", "StatementNet", "StatementRegressor", "correlation_inside"]
 

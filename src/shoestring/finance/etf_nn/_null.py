@@ -13,9 +13,9 @@ from scipy.stats import rankdata
 
 from shoestring.core.errors import ConfigError, DataError
 from shoestring.core.seeds import derive_seed
+from shoestring.finance.backtest.metrics import rank_ic
 from shoestring.finance.etf_nn._samples import forward_returns
-from shoestring.finance.metrics import rank_ic
-from shoestring.finance.panel import PricePanel
+from shoestring.finance.market.panel import PricePanel
 
 __all__ = ["NullTest", "median_bound", "sign_flip_test"]
 

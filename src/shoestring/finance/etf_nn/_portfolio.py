@@ -8,8 +8,8 @@ import pandas as pd
 
 from shoestring.core.errors import ConfigError, DataError
 from shoestring.core.optional import optional
-from shoestring.finance.deposit_files import Baskets
-from shoestring.finance.panel import PricePanel
+from shoestring.finance.market.deposits.baskets import Baskets
+from shoestring.finance.market.panel import PricePanel
 
 __all__ = ["ETFPortfolio", "basket_returns"]
 

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from shoestring.core.errors import ConfigError, DataError
-from shoestring.finance.deposit_files import DepositFiles
 from shoestring.finance.etf_nn._measure import Problem
-from shoestring.finance.panel import PricePanel
-from shoestring.finance.statement_features import FeatureConfig
-from shoestring.finance.statement_formats import from_annual_10k, from_yahoo_key_statistics
-from shoestring.finance.statements import Statements
+from shoestring.finance.market.deposits.files import DepositFiles
+from shoestring.finance.market.panel import PricePanel
+from shoestring.finance.market.statements.features import FeatureConfig
+from shoestring.finance.market.statements.formats import from_annual_10k, from_yahoo_key_statistics
+from shoestring.finance.market.statements.table import Statements
 
 __all__ = ["SETS", "basket_etfs", "load_problem"]
 

@@ -10,9 +10,9 @@ import pandas as pd
 
 from shoestring.core.errors import DataError
 from shoestring.finance.etf_nn.config import TargetKind
-from shoestring.finance.panel import PricePanel
-from shoestring.finance.statement_features import FeaturePanel, group_ranks
-from shoestring.finance.view import NotEnoughHistoryError
+from shoestring.finance.market.panel import PricePanel
+from shoestring.finance.market.statements.features import FeaturePanel, group_ranks
+from shoestring.finance.market.view import NotEnoughHistoryError
 
 __all__ = ["Samples", "forward_returns", "make_samples", "sample_dates", "split_dates"]
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from shoestring.finance.strategy import (
+from shoestring.finance.strategies.interface import (
     Context,
     DataView,
     NotEnoughHistoryError,
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from shoestring.finance.etf_nn._models import StatementNet
-    from shoestring.finance.panel import PricePanel
+    from shoestring.finance.market.panel import PricePanel
 
 __all__ = ["EtfNnStrategy"]
 
@@ -130,9 +130,9 @@ def _folder(folder: Path) -> Sources:
     import pandas as pd
 
     from shoestring.core.errors import ConfigError
-    from shoestring.finance.deposit_files import DepositFiles
-    from shoestring.finance.price_files import read_prices
-    from shoestring.finance.statements import Statements
+    from shoestring.finance.market.deposits.files import DepositFiles
+    from shoestring.finance.market.price_files import read_prices
+    from shoestring.finance.market.statements.table import Statements
 
     table = next((p for s in ("parquet", "csv") if (p := folder / f"statements.{s}").is_file()), None)
     if table is None or not (folder / "prices").exists() or not (folder / "deposit_files").is_dir():
@@ -155,7 +155,7 @@ def _folder(folder: Path) -> Sources:
 def _panel(data: DataView) -> "PricePanel":
     """Return every price of the view as a panel, with the fields that put shares on the prices' basis."""
     from shoestring.core.errors import DataError
-    from shoestring.finance.panel import PricePanel
+    from shoestring.finance.market.panel import PricePanel
 
     close = data.prices(listed=False)
     known = close.columns[close.notna().any()]

@@ -15,19 +15,20 @@ from sklearn.base import clone
 
 from shoestring.core.errors import DataError, StorageError
 from shoestring.core.progress import progress
-from shoestring.finance.backtest import Backtest
-from shoestring.finance.backtest import backtest as follow
-from shoestring.finance.costs import Costs
-from shoestring.finance.deposit_files import Baskets, DepositFiles
+from shoestring.finance.backtest.costs import Costs
+from shoestring.finance.backtest.engine import Backtest
+from shoestring.finance.backtest.engine import backtest as follow
+from shoestring.finance.backtest.metrics import ic_summary, rank_ic, sharpe
 from shoestring.finance.etf_nn._models import StatementModel, StatementNet
 from shoestring.finance.etf_nn._null import NullTest, sign_flip_test
 from shoestring.finance.etf_nn._portfolio import ETFPortfolio, basket_returns
 from shoestring.finance.etf_nn._samples import forward_returns, sample_dates
 from shoestring.finance.etf_nn.config import horizon_months
-from shoestring.finance.metrics import ic_summary, rank_ic, sharpe
-from shoestring.finance.panel import PricePanel
-from shoestring.finance.statement_features import FeaturePanel, feature_panel, group_ranks
-from shoestring.finance.statements import Statements
+from shoestring.finance.market.deposits.baskets import Baskets
+from shoestring.finance.market.deposits.files import DepositFiles
+from shoestring.finance.market.panel import PricePanel
+from shoestring.finance.market.statements.features import FeaturePanel, feature_panel, group_ranks
+from shoestring.finance.market.statements.table import Statements
 
 __all__ = [
     "EtfBacktest",

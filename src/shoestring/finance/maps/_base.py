@@ -16,8 +16,9 @@ from torch import Tensor
 from shoestring.core.config import from_dict, to_dict
 from shoestring.core.errors import DataError, NotFittedError, StorageError
 from shoestring.core.recorder import Recorder
-from shoestring.finance.backtest import Backtest, backtest
-from shoestring.finance.costs import Costs
+from shoestring.finance.backtest.costs import Costs
+from shoestring.finance.backtest.engine import Backtest, backtest
+from shoestring.finance.backtest.metrics import sharpe
 from shoestring.finance.maps._checkpoint import read_tensors, write_tensors
 from shoestring.finance.maps._network import AgentNetwork
 from shoestring.finance.maps._portfolio import (
@@ -32,8 +33,7 @@ from shoestring.finance.maps._training import Learner, run_training
 from shoestring.finance.maps._windows import PriceWindows
 from shoestring.finance.maps.config import MapsConfig
 from shoestring.finance.maps.functional import correlation_matrix
-from shoestring.finance.metrics import sharpe
-from shoestring.finance.panel import PricePanel, as_panel
+from shoestring.finance.market.panel import PricePanel, as_panel
 
 __all__ = ["MapsBacktest", "PortfolioEstimator"]
 

@@ -10,19 +10,19 @@ import torch
 from shoestring.core.config import from_dict
 from shoestring.core.errors import ConfigError
 from shoestring.evidence.model import Context, Outcome, Series
-from shoestring.finance.backtest import Backtest, backtest
-from shoestring.finance.baselines import momentum_scores, reversal_scores
-from shoestring.finance.costs import Costs
-from shoestring.finance.generators import WeakSignalsConfig, weak_signals
+from shoestring.finance.backtest.costs import Costs
+from shoestring.finance.backtest.engine import Backtest, backtest
+from shoestring.finance.backtest.metrics import annual_volatility, sharpe, sharpe_difference_interval
 from shoestring.finance.maps._base import MapsBacktest, PortfolioEstimator
 from shoestring.finance.maps._classifier import Classifier
 from shoestring.finance.maps._estimator import MAPS
 from shoestring.finance.maps._spans import rows_of_span
 from shoestring.finance.maps.config import MapsConfig
 from shoestring.finance.maps.functional import neutral_weights
-from shoestring.finance.metrics import annual_volatility, sharpe, sharpe_difference_interval
-from shoestring.finance.panel import PricePanel
-from shoestring.finance.sources import load_market, load_us_market
+from shoestring.finance.market.generators import WeakSignalsConfig, weak_signals
+from shoestring.finance.market.panel import PricePanel
+from shoestring.finance.market.sources import load_market, load_us_market
+from shoestring.finance.strategies.baselines import momentum_scores, reversal_scores
 
 __all__ = ["measure_arm"]
 

@@ -10,7 +10,14 @@ from shoestring.finance.maps.config import (
     Rule,
     TrainingConfig,
 )
-from shoestring.finance.strategy import Context, DataView, NotEnoughHistoryError, State, Strategy, strategy
+from shoestring.finance.strategies.interface import (
+    Context,
+    DataView,
+    NotEnoughHistoryError,
+    State,
+    Strategy,
+    strategy,
+)
 
 if TYPE_CHECKING:
     import pandas as pd

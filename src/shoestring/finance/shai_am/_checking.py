@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shoestring.core.errors import ConfigError
-from shoestring.finance.lookahead import LookaheadReport, check_lookahead
+from shoestring.finance.records.store import Store
+from shoestring.finance.running.lookahead import LookaheadReport, check_lookahead
 from shoestring.finance.shai_am._checks import Check, subject_of, write_check
 from shoestring.finance.shai_am._tasks import Reference, keep_data, request_of, run_in
 from shoestring.finance.shai_am.config import CheckConfig, RunConfig
 from shoestring.finance.shai_am.functional import run_backtest
-from shoestring.finance.store import Store
-from shoestring.finance.strategy import KnownTable, Strategy
+from shoestring.finance.strategies.interface import KnownTable, Strategy
 
 if TYPE_CHECKING:
     from shoestring.finance.shai_am._platform import Data, Platform

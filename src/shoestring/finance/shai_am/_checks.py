@@ -13,7 +13,7 @@ from shoestring.core.config import from_dict, to_dict
 from shoestring.core.errors import ConfigError, StorageError
 from shoestring.core.files import write_json_atomic
 from shoestring.finance.shai_am._tasks import describe
-from shoestring.finance.strategy import Strategy
+from shoestring.finance.strategies.interface import Strategy
 
 __all__ = [
     "Check",

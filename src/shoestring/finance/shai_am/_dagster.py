@@ -14,11 +14,11 @@ from typing import Any
 from shoestring.core.errors import ShoestringError
 from shoestring.core.files import write_text_atomic
 from shoestring.core.optional import optional
-from shoestring.finance.digest import digest_json
+from shoestring.finance.records.digest import digest_json
+from shoestring.finance.records.worker import Worker
 from shoestring.finance.shai_am._kubernetes import dagster_tags
 from shoestring.finance.shai_am._pipeline import Made, Pipeline
 from shoestring.finance.shai_am._sweep_dead_runs import WORKER_TAG, tag_worker
-from shoestring.finance.worker import Worker
 
 __all__ = ["build_definitions", "hash_io_manager"]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 
 from shoestring.core.errors import StorageError
-from shoestring.finance.known import KnownTable
-from shoestring.finance.price_files import read_prices
-from shoestring.finance.sources import Market, load_market
-from shoestring.finance.strategy import Sources
+from shoestring.finance.market.known import KnownTable
+from shoestring.finance.market.price_files import read_prices
+from shoestring.finance.market.sources import Market, load_market
+from shoestring.finance.strategies.interface import Sources
 
 __all__ = ["load_data"]
 

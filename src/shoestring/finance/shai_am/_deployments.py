@@ -28,7 +28,7 @@ _PROBE = (
     "import json, sys\n"
     "from importlib.metadata import PackageNotFoundError, version\n"
     "from shoestring.core.errors import ShoestringError\n"
-    "from shoestring.finance.registry import load_strategy\n"
+    "from shoestring.finance.strategies.registry import load_strategy\n"
     "try:\n"
     "    info = load_strategy(sys.argv[1], sys.argv[2:]).info\n"
     "    out = {'name': info.name, 'version': info.version, 'environment': info.environment}\n"
@@ -192,7 +192,7 @@ def _absolute_strategy(reference: str) -> str:
 
 
 def _absolute_data(name: str) -> str:
-    from shoestring.finance.sources import market_names
+    from shoestring.finance.market.sources import market_names
 
     return name if not name or name in market_names() else str(Path(name).resolve())
 

@@ -10,7 +10,7 @@ import yaml
 
 from shoestring.core.errors import ConfigError
 from shoestring.core.optional import optional
-from shoestring.finance.strategy import Resources
+from shoestring.finance.strategies.interface import Resources
 
 __all__ = [
     "KubernetesConfig",

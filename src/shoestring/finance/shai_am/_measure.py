@@ -15,16 +15,15 @@ import numpy as np
 import pandas as pd
 
 from shoestring.evidence.model import Context, Outcome
-from shoestring.finance.allocators import TopK
-from shoestring.finance.backtest import backtest
-from shoestring.finance.composite import Composite, Labels, compose
-from shoestring.finance.costs import Costs
-from shoestring.finance.features import FEATURES, FeatureTable
-from shoestring.finance.generators import gbm_panel
-from shoestring.finance.lookahead import check_lookahead
-from shoestring.finance.models import Ridge, WeightedSum
-from shoestring.finance.panel import PricePanel
-from shoestring.finance.run import Digests, decisions
+from shoestring.finance.backtest.costs import Costs
+from shoestring.finance.backtest.engine import backtest
+from shoestring.finance.market.generators import gbm_panel
+from shoestring.finance.market.panel import PricePanel
+from shoestring.finance.market.sources import load_market
+from shoestring.finance.records.store import Store, task_document
+from shoestring.finance.running.keys import Digests
+from shoestring.finance.running.lookahead import check_lookahead
+from shoestring.finance.running.run import decisions
 from shoestring.finance.shai_am import _plain_script, _ten_lines
 from shoestring.finance.shai_am._measured_nav import nav_gap
 from shoestring.finance.shai_am._platform import Platform
@@ -33,8 +32,10 @@ from shoestring.finance.shai_am._seeded import CLEAN, LEAKS, seeded_market
 from shoestring.finance.shai_am._ten_lines import MomLowVol
 from shoestring.finance.shai_am.config import RunConfig
 from shoestring.finance.shai_am.functional import run_backtest, simulate
-from shoestring.finance.sources import load_market
-from shoestring.finance.store import Store, task_document
+from shoestring.finance.strategies.allocators import TopK
+from shoestring.finance.strategies.composite import Composite, Labels, compose
+from shoestring.finance.strategies.features import FEATURES, FeatureTable
+from shoestring.finance.strategies.models import Ridge, WeightedSum
 
 __all__ = [
     "measure_cache",

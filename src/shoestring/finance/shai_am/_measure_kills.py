@@ -8,9 +8,9 @@ from pathlib import Path
 
 from shoestring.core.errors import StorageError
 from shoestring.evidence.model import Context, Outcome
+from shoestring.finance.records.store import Store
 from shoestring.finance.shai_am._measured_child import DIE_AFTER, LIVE_DATE, TRACE
 from shoestring.finance.shai_am._platform import Platform
-from shoestring.finance.store import Store
 
 __all__ = ["measure_kills"]
 

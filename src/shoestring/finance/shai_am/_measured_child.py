@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from shoestring.finance.generators import gbm_panel
+from shoestring.finance.market.generators import gbm_panel
 from shoestring.finance.shai_am._platform import Platform
-from shoestring.finance.strategy import Context, DataView, Strategy, strategy, top_k
+from shoestring.finance.strategies.interface import Context, DataView, Strategy, strategy, top_k
 
 __all__: list[str] = []
 

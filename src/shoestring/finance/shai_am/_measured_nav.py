@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from shoestring.core.optional import optional
-from shoestring.finance.backtest import backtest
-from shoestring.finance.costs import Costs
+from shoestring.finance.backtest.costs import Costs
+from shoestring.finance.backtest.engine import backtest
 
 __all__ = ["nav_gap"]
 

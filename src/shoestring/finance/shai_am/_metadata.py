@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shoestring.core.errors import ConfigError, DataError
-from shoestring.finance.database import connect, transaction
-from shoestring.finance.digest import canonical_json
-from shoestring.finance.run import Task
-from shoestring.finance.worker import Worker
+from shoestring.finance.records.database import connect, transaction
+from shoestring.finance.records.digest import canonical_json
+from shoestring.finance.records.worker import Worker
+from shoestring.finance.running.tasks import Task
 
 __all__ = ["Metadata", "Mode", "RunRow"]
 

@@ -13,11 +13,12 @@ from typing import Any
 import pandas as pd
 
 from shoestring.core.errors import DataError, StorageError
-from shoestring.finance.digest import digest_bytes
-from shoestring.finance.ledger import Ledger
-from shoestring.finance.panel import PricePanel
-from shoestring.finance.registry import load_strategy
-from shoestring.finance.run import decide, strategy_code
+from shoestring.finance.market.panel import PricePanel
+from shoestring.finance.records.digest import digest_bytes
+from shoestring.finance.records.ledger import Ledger
+from shoestring.finance.records.store import Store
+from shoestring.finance.running.keys import strategy_code
+from shoestring.finance.running.run import decide
 from shoestring.finance.shai_am._checks import record_walk_forward, subject_of
 from shoestring.finance.shai_am._deployments import Deployment
 from shoestring.finance.shai_am._mlflow import MlflowStore
@@ -25,8 +26,8 @@ from shoestring.finance.shai_am._platform import Platform
 from shoestring.finance.shai_am._published import read_published
 from shoestring.finance.shai_am._reports import write_report
 from shoestring.finance.shai_am._tasks import keep_data, load_data
-from shoestring.finance.store import Store
-from shoestring.finance.strategy import KnownTable, Strategy, StrategyInfo
+from shoestring.finance.strategies.interface import KnownTable, Strategy, StrategyInfo
+from shoestring.finance.strategies.registry import load_strategy
 
 __all__ = ["REPORTS_URL", "Made", "Pipeline"]
 

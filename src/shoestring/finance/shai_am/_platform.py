@@ -13,10 +13,13 @@ import pandas as pd
 from shoestring.core.config import to_dict
 from shoestring.core.errors import ConfigError, ShoestringError, StorageError
 from shoestring.core.progress import progress
-from shoestring.finance.digest import digest_json
-from shoestring.finance.ledger import Ledger, Swept
-from shoestring.finance.panel import PricePanel, as_panel
-from shoestring.finance.run import Digests, decide
+from shoestring.finance.market.panel import PricePanel, as_panel
+from shoestring.finance.market.sources import Market
+from shoestring.finance.records.digest import digest_json
+from shoestring.finance.records.ledger import Ledger, Swept
+from shoestring.finance.records.store import Store
+from shoestring.finance.running.keys import Digests
+from shoestring.finance.running.run import decide
 from shoestring.finance.shai_am._data import load_data
 from shoestring.finance.shai_am._metadata import Metadata, RunRow
 from shoestring.finance.shai_am._runs import Run
@@ -31,9 +34,7 @@ from shoestring.finance.shai_am.functional import (
     read_orders,
     run_backtest,
 )
-from shoestring.finance.sources import Market
-from shoestring.finance.store import Store
-from shoestring.finance.strategy import KnownTable, Sources, Strategy
+from shoestring.finance.strategies.interface import KnownTable, Sources, Strategy
 
 __all__ = ["DEFAULT_MARKET", "Executor", "LiveRun", "Platform"]
 

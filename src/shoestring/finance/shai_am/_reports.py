@@ -7,14 +7,14 @@ from typing import Any
 import pandas as pd
 
 from shoestring.core.config import from_dict
-from shoestring.finance.backtest import Backtest, backtest
-from shoestring.finance.baselines import equal_weight
-from shoestring.finance.panel import PricePanel
+from shoestring.finance.backtest.engine import Backtest, backtest
+from shoestring.finance.backtest.tearsheet import Notes, write_tearsheet
+from shoestring.finance.market.panel import PricePanel
 from shoestring.finance.shai_am._runs import Run
 from shoestring.finance.shai_am.config import RunConfig
 from shoestring.finance.shai_am.functional import simulate
-from shoestring.finance.strategy import Strategy
-from shoestring.finance.tearsheet import Notes, write_tearsheet
+from shoestring.finance.strategies.baselines import equal_weight
+from shoestring.finance.strategies.interface import Strategy
 
 __all__ = ["BENCHMARK", "write_report"]
 

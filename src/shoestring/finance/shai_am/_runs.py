@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from shoestring.core.errors import ConfigError
-from shoestring.finance.run import Task
-from shoestring.finance.store import Store
-from shoestring.finance.suggest import suggest
+from shoestring.finance.records.store import Store
+from shoestring.finance.running.tasks import Task
+from shoestring.finance.strategies.suggest import suggest
 
 __all__ = ["Origin", "Run"]
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from shoestring.finance import baselines
-from shoestring.finance.allocators import LongShort, TopK
-from shoestring.finance.composite import Labels, compose
-from shoestring.finance.features import FEATURES, FeatureTable
-from shoestring.finance.generators import gbm_panel
-from shoestring.finance.known import KnownTable
-from shoestring.finance.models import Ridge, WeightedSum
-from shoestring.finance.panel import PricePanel
-from shoestring.finance.strategy import Context, DataView, State, Strategy, strategy, top_k
+from shoestring.finance.market.generators import gbm_panel
+from shoestring.finance.market.known import KnownTable
+from shoestring.finance.market.panel import PricePanel
+from shoestring.finance.strategies import baselines
+from shoestring.finance.strategies.allocators import LongShort, TopK
+from shoestring.finance.strategies.composite import Labels, compose
+from shoestring.finance.strategies.features import FEATURES, FeatureTable
+from shoestring.finance.strategies.interface import Context, DataView, State, Strategy, strategy, top_k
+from shoestring.finance.strategies.models import Ridge, WeightedSum
 
 __all__ = ["CLEAN", "LEAKS", "seeded_market"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shoestring.core.optional import optional
-from shoestring.finance.worker import Worker, is_running_since
+from shoestring.finance.records.worker import Worker, is_running_since
 
 __all__ = ["WORKER_TAG", "LostRun", "sweep_dead_runs", "tag_worker"]
 

@@ -18,13 +18,13 @@ from shoestring.core.config import from_dict, to_dict
 from shoestring.core.entry import load_entry_point
 from shoestring.core.errors import ConfigError, ShoestringError, StorageError
 from shoestring.core.files import write_json_atomic
-from shoestring.finance.panel import PricePanel
-from shoestring.finance.registry import load_class, load_strategy
-from shoestring.finance.run import Digests, strategy_code
+from shoestring.finance.market.panel import PricePanel
+from shoestring.finance.records.store import Store
+from shoestring.finance.running.keys import Digests, strategy_code
 from shoestring.finance.shai_am.config import RunConfig
 from shoestring.finance.shai_am.functional import run_backtest
-from shoestring.finance.store import Store
-from shoestring.finance.strategy import KnownTable, Strategy
+from shoestring.finance.strategies.interface import KnownTable, Strategy
+from shoestring.finance.strategies.registry import load_class, load_strategy
 
 __all__ = ["Reference", "keep_data", "load_data", "request_of", "run_in", "run_request"]
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from shoestring.finance.strategy import Context, DataView, Strategy, strategy, top_k
+from shoestring.finance.strategies.interface import Context, DataView, Strategy, strategy, top_k
 
 __all__ = ["MomLowVol"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shoestring.core.errors import ConfigError
-from shoestring.finance.costs import Costs
+from shoestring.finance.backtest.costs import Costs
 
 __all__ = ["CheckConfig", "RunConfig", "SweepConfig"]
 

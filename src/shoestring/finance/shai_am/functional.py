@@ -13,13 +13,15 @@ import pandas as pd
 
 from shoestring.core.config import from_dict, to_dict
 from shoestring.core.errors import DataError
-from shoestring.finance.backtest import Backtest, backtest
-from shoestring.finance.code_digest import code_digest
-from shoestring.finance.panel import PricePanel
-from shoestring.finance.run import Digests, Task, decisions, strategy_code
+from shoestring.finance.backtest.engine import Backtest, backtest
+from shoestring.finance.market.panel import PricePanel
+from shoestring.finance.records.code_digest import code_digest
+from shoestring.finance.records.store import Store, task_document
+from shoestring.finance.running.keys import Digests, strategy_code
+from shoestring.finance.running.run import decisions
+from shoestring.finance.running.tasks import Task
 from shoestring.finance.shai_am.config import RunConfig
-from shoestring.finance.store import Store, task_document
-from shoestring.finance.strategy import Context, KnownTable, Strategy
+from shoestring.finance.strategies.interface import Context, KnownTable, Strategy
 
 __all__ = [
     "Manifest",
@@ -67,7 +69,7 @@ def run_backtest(  # the words of one run
     Parameters
     ----------
     strategy, panel, known, digests, run_id, show_progress
-        As in `shoestring.finance.run.decisions`.
+        As in `shoestring.finance.running.run.decisions`.
     config : RunConfig
         Dates, costs, lag, seed.
     store : Store

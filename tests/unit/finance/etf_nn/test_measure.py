@@ -13,7 +13,7 @@ from shoestring.evidence.model import Context, Outcome
 from shoestring.finance.etf_nn._measure import measure_arm
 from shoestring.finance.etf_nn._real import basket_etfs, load_problem
 from shoestring.finance.etf_nn.evidence import study
-from shoestring.finance.statement_formats import _ANNUAL
+from shoestring.finance.market.statements.formats import _ANNUAL
 
 TINY = {
     "num_firms": 60,

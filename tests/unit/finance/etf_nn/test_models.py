@@ -20,9 +20,9 @@ from shoestring.finance.etf_nn import (
 )
 from shoestring.finance.etf_nn._models import correlation_inside
 from shoestring.finance.etf_nn._samples import Samples
-from shoestring.finance.panel import PricePanel
-from shoestring.finance.statement_features import FeatureConfig
-from shoestring.finance.statements import Statements
+from shoestring.finance.market.panel import PricePanel
+from shoestring.finance.market.statements.features import FeatureConfig
+from shoestring.finance.market.statements.table import Statements
 
 TRAINING = TrainingConfig(epochs=4, patience=2, lr=3e-3)
 END = "2008-06-30"
@@ -209,7 +209,7 @@ def test_ridge_learns_from_the_same_rows_as_scikit_learn(
 def test_a_composite_is_the_mean_of_its_ranks(market: SyntheticMarket) -> None:
     model = StatementComposite(("roa", "-debt_to_assets")).fit(market.statements, market.prices, END)
     dates = pd.DatetimeIndex(["2009-03-02"])
-    from shoestring.finance.statement_features import feature_panel
+    from shoestring.finance.market.statements.features import feature_panel
 
     panel = feature_panel(market.statements, market.prices, dates, FeatureConfig())
     roa, debt = (panel.values[0, :, 0, panel.names.index(n)] for n in ("roa", "debt_to_assets"))

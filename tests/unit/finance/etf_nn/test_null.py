@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from shoestring.core.errors import ConfigError, DataError
+from shoestring.finance.backtest.metrics import rank_ic
 from shoestring.finance.etf_nn._null import median_bound, sign_flip_test
 from shoestring.finance.etf_nn._samples import forward_returns
-from shoestring.finance.metrics import rank_ic
-from shoestring.finance.panel import PricePanel
+from shoestring.finance.market.panel import PricePanel
 
 DATES = pd.bdate_range("2010-01-01", periods=260)
 

@@ -9,10 +9,10 @@ import pytest
 
 from shoestring.core.errors import ConfigError
 from shoestring.finance.etf_nn import EtfNnStrategy, StatementNet, SyntheticMarket
-from shoestring.finance.panel import PricePanel
-from shoestring.finance.run import decide, run_strategy
-from shoestring.finance.statements import Statements
-from shoestring.finance.strategy import KnownTable
+from shoestring.finance.market.panel import PricePanel
+from shoestring.finance.market.statements.table import Statements
+from shoestring.finance.running.run import decide, run_strategy
+from shoestring.finance.strategies.interface import KnownTable
 
 RULE = EtfNnStrategy(top=3, ensemble=2, epochs=3)
 
@@ -94,7 +94,7 @@ def test_a_folder_of_the_users_is_read(market: SyntheticMarket, tmp_path: Path) 
 
 @pytest.mark.slow  # several runs of the strategy
 def test_the_platforms_look_ahead_detector_finds_nothing(market: SyntheticMarket) -> None:
-    from shoestring.finance.lookahead import check_lookahead
+    from shoestring.finance.running.lookahead import check_lookahead
 
     known = tables(market)
     report = check_lookahead(RULE, market.prices, "2009-01-01", "2009-04-30", known=known)

@@ -19,8 +19,8 @@ from shoestring.finance.etf_nn._samples import (
 )
 from shoestring.finance.etf_nn._training import scores_of, train_ensemble
 from shoestring.finance.etf_nn.config import NetworkConfig, TrainingConfig, horizon_months
-from shoestring.finance.panel import PricePanel
-from shoestring.finance.statement_features import FeaturePanel
+from shoestring.finance.market.panel import PricePanel
+from shoestring.finance.market.statements.features import FeaturePanel
 
 QUICK = TrainingConfig(epochs=4, patience=2, lr=3e-3)
 TINY = NetworkConfig(hidden=(8, 4))

@@ -19,9 +19,9 @@ from shoestring.finance.etf_nn import (
     etf_features,
 )
 from shoestring.finance.etf_nn._walk import etf_rank_ic, rebalance_schedule, refit_schedule
-from shoestring.finance.panel import PricePanel
-from shoestring.finance.statement_features import FeatureConfig, feature_panel
-from shoestring.finance.statements import Statements
+from shoestring.finance.market.panel import PricePanel
+from shoestring.finance.market.statements.features import FeatureConfig, feature_panel
+from shoestring.finance.market.statements.table import Statements
 
 NET = StatementNet(
     ensemble=2,

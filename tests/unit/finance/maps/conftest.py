@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from shoestring.finance.maps import TrainingConfig
-from shoestring.finance.panel import PricePanel
+from shoestring.finance.market.panel import PricePanel
 
 
 def make_panel(dates: int = 400, companies: int = 8, seed: int = 0) -> PricePanel:

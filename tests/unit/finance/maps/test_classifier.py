@@ -5,7 +5,7 @@ from torch import nn
 from shoestring.finance.maps import Classifier, MapsConfig, NetworkConfig, TrainingConfig
 from shoestring.finance.maps._classifier import ClassifierLearner
 from shoestring.finance.maps._windows import PriceWindows
-from shoestring.finance.panel import PricePanel
+from shoestring.finance.market.panel import PricePanel
 
 
 def learner(panel: PricePanel, training: TrainingConfig, members: int, *, bagged: bool) -> ClassifierLearner:

@@ -17,7 +17,7 @@ from shoestring.finance.maps import (
     PortfolioConfig,
     TrainingConfig,
 )
-from shoestring.finance.panel import PricePanel
+from shoestring.finance.market.panel import PricePanel
 
 SMALL = NetworkConfig(encoder=(12, 8), head=6)
 SPANS: dict[str, Any] = {"train": ("2000-01", "2000-10"), "valid": ("2000-11", "2000-12")}

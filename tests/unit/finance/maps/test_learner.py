@@ -8,7 +8,7 @@ from shoestring.core.errors import DataError
 from shoestring.finance.maps import MapsConfig, NetworkConfig, TrainingConfig
 from shoestring.finance.maps._learner import DqnLearner
 from shoestring.finance.maps._windows import PriceWindows
-from shoestring.finance.panel import PricePanel
+from shoestring.finance.market.panel import PricePanel
 
 SMALL = NetworkConfig(encoder=(12, 8), head=6)
 

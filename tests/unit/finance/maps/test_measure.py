@@ -9,11 +9,11 @@ import pytest
 from shoestring.core.errors import ConfigError
 from shoestring.core.recorder import MemoryRecorder
 from shoestring.evidence.model import Context
-from shoestring.finance.baselines import reversal_scores
+from shoestring.finance.backtest.metrics import sharpe
 from shoestring.finance.maps import _measure
 from shoestring.finance.maps.evidence import SHARES, study
-from shoestring.finance.metrics import sharpe
-from shoestring.finance.panel import PricePanel
+from shoestring.finance.market.panel import PricePanel
+from shoestring.finance.strategies.baselines import reversal_scores
 
 Make = Callable[..., Context]
 TRAINING = {"updates": 8, "batch_size": 64, "collect": 20, "buffer_size": 256, "check_every": 4}

@@ -3,11 +3,11 @@ import pandas as pd
 import pytest
 
 from shoestring.core.errors import ConfigError
-from shoestring.finance.backtest import backtest
-from shoestring.finance.code_digest import code_modules
+from shoestring.finance.backtest.engine import backtest
 from shoestring.finance.maps import MAPS, MapsStrategy
-from shoestring.finance.panel import PricePanel
-from shoestring.finance.run import decide, run_strategy
+from shoestring.finance.market.panel import PricePanel
+from shoestring.finance.records.code_digest import code_modules
+from shoestring.finance.running.run import decide, run_strategy
 
 FAST = MapsStrategy(n_agents=2, updates=25, batch_size=64, min_history=150)
 

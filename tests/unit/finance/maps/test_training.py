@@ -15,7 +15,7 @@ from shoestring.finance.maps._learner import DqnLearner
 from shoestring.finance.maps._network import AgentNetwork
 from shoestring.finance.maps._training import TrainingRun, annual_sharpe, run_training
 from shoestring.finance.maps._windows import PriceWindows
-from shoestring.finance.panel import PricePanel
+from shoestring.finance.market.panel import PricePanel
 
 
 def learner(panel: PricePanel, training: TrainingConfig, **options: Any) -> DqnLearner:

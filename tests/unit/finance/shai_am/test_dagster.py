@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from shoestring.core.errors import ConfigError
-from shoestring.finance.generators import gbm_panel
-from shoestring.finance.ledger import Ledger
-from shoestring.finance.run import run_strategy
+from shoestring.finance.market.generators import gbm_panel
+from shoestring.finance.records.ledger import Ledger
+from shoestring.finance.records.worker import Worker
+from shoestring.finance.running.run import run_strategy
 from shoestring.finance.shai_am._checks import read_check, subject_of
 from shoestring.finance.shai_am._dagster import build_definitions
 from shoestring.finance.shai_am._deployments import Deployment
@@ -22,13 +23,12 @@ from shoestring.finance.shai_am._pipeline import Made, Pipeline
 from shoestring.finance.shai_am._platform import Platform
 from shoestring.finance.shai_am._published import write_published
 from shoestring.finance.shai_am._sweep_dead_runs import WORKER_TAG
-from shoestring.finance.worker import Worker
 
 dg = pytest.importorskip("dagster", reason="dagster is not installed")
 
 STRATEGY = """
 import pandas as pd
-from shoestring.finance.strategy import Strategy, strategy
+from shoestring.finance.strategies.interface import Strategy, strategy
 
 @strategy(name="learner", version="1.0", schedule="BMS 06:00 America/New_York", refit="BYS")
 class Learner(Strategy):

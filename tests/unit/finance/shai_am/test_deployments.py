@@ -17,7 +17,7 @@ from shoestring.finance.shai_am._deployments import (
 from shoestring.finance.shai_am._location import location_definitions
 
 STRATEGY = """
-from shoestring.finance.strategy import Strategy, strategy
+from shoestring.finance.strategies.interface import Strategy, strategy
 
 @strategy(name="{name}", version="1.0")
 class Mine(Strategy):

@@ -13,7 +13,7 @@ from shoestring.finance.shai_am._kubernetes import (
     to_yaml,
     validate_manifest,
 )
-from shoestring.finance.strategy import Resources
+from shoestring.finance.strategies.interface import Resources
 
 pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
 GOLDEN = Path(__file__).parents[3] / "golden" / "finance" / "kubernetes.yaml"

@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 
 from shoestring.core.errors import ConfigError, DataError, StorageError
-from shoestring.finance.baselines import Momentum
-from shoestring.finance.generators import gbm_panel
-from shoestring.finance.run import Task
+from shoestring.finance.market.generators import gbm_panel
+from shoestring.finance.running.tasks import Task
 from shoestring.finance.shai_am import Platform, RunConfig
 from shoestring.finance.shai_am._checking import check_strategy
 from shoestring.finance.shai_am._checks import read_check, subject_of
@@ -22,7 +21,8 @@ from shoestring.finance.shai_am._seeded import ShiftedBack
 from shoestring.finance.shai_am._tasks import Reference
 from shoestring.finance.shai_am.config import CheckConfig, SweepConfig
 from shoestring.finance.shai_am.functional import orders_csv, read_orders
-from shoestring.finance.strategy import Sources
+from shoestring.finance.strategies.baselines import Momentum
+from shoestring.finance.strategies.interface import Sources
 
 TASK = Task(stage="fit", name="fit 2020", key="k", ref="r", hit=False, seconds=0.5, inputs={"panel": "p"})
 

@@ -9,19 +9,19 @@ import pandas as pd
 import pytest
 
 from shoestring.core.errors import ConfigError, DataError, StorageError
-from shoestring.finance.baselines import EqualWeight, Momentum
-from shoestring.finance.costs import Costs
-from shoestring.finance.generators import gbm_panel
-from shoestring.finance.known import KnownTable
-from shoestring.finance.panel import PricePanel
-from shoestring.finance.run import run_strategy
+from shoestring.finance.backtest.costs import Costs
+from shoestring.finance.market.generators import gbm_panel
+from shoestring.finance.market.known import KnownTable
+from shoestring.finance.market.panel import PricePanel
+from shoestring.finance.running.run import run_strategy
 from shoestring.finance.shai_am import Platform, RunConfig, SweepConfig
 from shoestring.finance.shai_am._tasks import Reference
-from shoestring.finance.strategy import Context, DataView, Sources, Strategy, strategy, top_k
+from shoestring.finance.strategies.baselines import EqualWeight, Momentum
+from shoestring.finance.strategies.interface import Context, DataView, Sources, Strategy, strategy, top_k
 
 FILE = """
 import pandas as pd
-from shoestring.finance.strategy import Strategy, strategy, top_k
+from shoestring.finance.strategies.interface import Strategy, strategy, top_k
 
 @strategy(name="mine", version="1")
 class Mine(Strategy):

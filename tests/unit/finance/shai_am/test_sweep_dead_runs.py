@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from shoestring.finance.records.worker import Worker, is_running_since
 from shoestring.finance.shai_am._sweep_dead_runs import WORKER_TAG, sweep_dead_runs, tag_worker
-from shoestring.finance.worker import Worker, is_running_since
 
 dg = pytest.importorskip("dagster", reason="dagster is not installed")
 

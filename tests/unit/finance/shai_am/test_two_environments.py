@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from shoestring.core.errors import ConfigError
-from shoestring.finance.ledger import Ledger
+from shoestring.finance.records.ledger import Ledger
 from shoestring.finance.shai_am._deployments import (
     Deployment,
     add_deployment,
@@ -34,7 +34,7 @@ STRATEGY = """
 import pandas as pd
 from importlib.metadata import version
 from tinypicks import {function}
-from shoestring.finance.strategy import Strategy, strategy
+from shoestring.finance.strategies.interface import Strategy, strategy
 
 if version("tinypicks") != {needs!r}:
     raise ImportError("needs tinypicks {needs}")

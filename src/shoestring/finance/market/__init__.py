@@ -1,0 +1,1 @@
+"""What is known and when: prices, point-in-time tables, calendars, and the view cut at a date."""

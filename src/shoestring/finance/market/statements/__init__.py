@@ -1,0 +1,1 @@
+"""Financial statements as they were reported: the table, public layouts of files, features."""
