@@ -68,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Notes
     -----
-    A `ShoestringError` becomes one line on stderr. With ``SHOESTRING_DEBUG=1`` it is raised instead.
+    A `ShoestringError` or `MemoryError` becomes one line on stderr. With ``SHOESTRING_DEBUG=1`` it is raised
+    instead.
     """
     try:
         app(None if arguments is None else list(arguments), prog_name="shoestring")
@@ -79,4 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         sys.stderr.write(f"shoestring: {' '.join(str(e).split())}\n")
         return 2
+    except MemoryError as e:
+        if os.environ.get("SHOESTRING_DEBUG") == "1":
+            raise
+        reason = " ".join(str(e).split()) or "an allocation failed"
+        sys.stderr.write(f"shoestring: out of memory: {reason}; give a smaller input or free memory\n")
+        return 1
     return 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from shoestring.cli.console import note
 from shoestring.core.config import apply_overrides, from_dict, read_toml
 from shoestring.core.errors import ConfigError, DataError, StorageError
 from shoestring.core.optional import optional
@@ -138,13 +139,13 @@ def load(path: Path, options: InputOptions) -> "Data":
     Raises
     ------
     DataError, ConfigError
-        As `shoestring.data.graphs.formats.load_graph`.
+        As `shoestring.data.graphs.formats.load_graph`; a graph without a vertex.
     """
     optional("torch_geometric", extra="graphs")
     from shoestring.data.graphs.formats import load_graph
 
     try:
-        return load_graph(
+        data = load_graph(
             path,
             name=options.name or None,
             features=options.features or None,
@@ -155,6 +156,24 @@ def load(path: Path, options: InputOptions) -> "Data":
         )
     except ConfigError as e:
         raise ConfigError(f"{e}. Here such options are written --set input.NAME=VALUE") from e
+    if data.num_nodes == 0:
+        raise DataError(f"{path} holds no vertex and no edge; give a graph with at least one edge")
+    _note_gaps(data, path)
+    return data
+
+
+def _note_gaps(data: "Data", path: Path) -> None:
+    """Say when an edge list has ids that no edge uses: they are vertices too, if perhaps not meant."""
+    import torch
+
+    if data.get("x") is not None or data.get("y") is not None or path.suffix in {".npz", ".pt", ".pth"}:
+        return
+    used = int(torch.unique(data.edge_index).numel())
+    if used < data.num_nodes:
+        note(
+            f"{path.name} has {used:,} vertices with edges; ids run up to {data.num_nodes - 1:,}, so "
+            f"{data.num_nodes - used:,} vertices without an edge are counted too"
+        )
 
 
 def check_trainable(data: "Data", path: Path) -> None:
@@ -163,8 +182,9 @@ def check_trainable(data: "Data", path: Path) -> None:
     if missing:
         what = {"x": "features", "y": "labels"}
         raise DataError(
-            f"{path} has no {' and no '.join(what[m] for m in missing)}; a training needs both. "
-            "For an edge list give --set input.features=FILE.npy --set input.labels=FILE.npy"
+            f"{path} has no {' and no '.join(what[m] for m in missing)}; a training needs features and "
+            "labels. Store them as x and y, or for an edge list give --set input.features=FILE.npy "
+            "--set input.labels=FILE.npy"
         )
     if data.get("train_mask") is None or not bool(data.train_mask.any()):
         raise DataError(f"{path} has no training vertex; give a train_mask with at least one true entry")

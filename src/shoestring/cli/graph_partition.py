@@ -20,6 +20,8 @@ from shoestring.core.errors import ConfigError
 from shoestring.core.files import write_bytes_atomic
 
 if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
     from shoestring.graphs.csr import Csr
     from shoestring.graphs.partition import Method
 
@@ -55,7 +57,7 @@ class PartitionJob:
 def partition(  # noqa: PLR0913, PLR0917  # one parameter a flag
     graph: Annotated[
         Path,
-        typer.Argument(help=".npz, Planetoid or OGB folder, edge list.", metavar="GRAPH"),
+        typer.Argument(help=".npz, .pt of PyG, Planetoid or OGB folder, edge list.", metavar="GRAPH"),
     ],
     parts: Annotated[int | None, typer.Option(help="Number of parts.")] = None,
     method: Annotated[
@@ -87,17 +89,18 @@ def partition(  # noqa: PLR0913, PLR0917  # one parameter a flag
         return
     if out is not None:
         check_out_file(out, ".npy")
-    rows = _run(graph, job, out)
+    data = load(graph, job.input)
+    rows = _run(data, job, out)
     if json:
-        print_json({"graph": str(graph), **to_dict(job), "results": rows})
+        sizes = {"num_nodes": int(data.num_nodes), "num_edges": int(data.edge_index.shape[1])}
+        print_json({"graph": str(graph), **sizes, **to_dict(job), "results": rows})
     else:
         results().print(_table(rows))
 
 
-def _run(graph: Path, job: PartitionJob, out: Path | None) -> list[dict[str, Any]]:
+def _run(data: "Data", job: PartitionJob, out: Path | None) -> list[dict[str, Any]]:
     from shoestring.graphs.csr import csr_from_edge_index
 
-    data = load(graph, job.input)
     csr = csr_from_edge_index(data.edge_index, data.num_nodes)
     methods = METHODS if job.method == "all" else (job.method,)
     rows = []

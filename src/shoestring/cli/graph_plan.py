@@ -21,7 +21,9 @@ __all__ = ["plan"]
 
 
 def plan(  # one parameter a flag
-    graph: Annotated[Path, typer.Argument(help=".npz, Planetoid or OGB folder, edge list.", metavar="GRAPH")],
+    graph: Annotated[
+        Path, typer.Argument(help=".npz, .pt of PyG, Planetoid or OGB folder, edge list.", metavar="GRAPH")
+    ],
     system: Annotated[
         str | None, typer.Option(help="grinnder: one machine and its storage; granndis: several servers.")
     ] = None,

@@ -36,7 +36,9 @@ __all__ = ["train"]
 
 
 def train(  # noqa: PLR0913, PLR0917  # one parameter a flag
-    graph: Annotated[Path, typer.Argument(help=".npz, Planetoid or OGB folder, edge list.", metavar="GRAPH")],
+    graph: Annotated[
+        Path, typer.Argument(help=".npz, .pt of PyG, Planetoid or OGB folder, edge list.", metavar="GRAPH")
+    ],
     system: Annotated[
         str | None, typer.Option(help="grinnder: one machine and its storage; granndis: several servers.")
     ] = None,

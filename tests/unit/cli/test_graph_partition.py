@@ -76,6 +76,28 @@ def test_the_printed_config_can_be_given_back(ring: Path, capsys: pytest.Capture
     assert (report["parts"], report["seed"]) == (5, 7)
 
 
+def test_ids_that_leave_gaps_are_counted_and_said(ring: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (ring / "gaps.csv").write_text("0,10\n10,20\n")
+    assert main(["graph", "partition", "gaps.csv", "--parts", "2", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert (json.loads(out)["num_nodes"], json.loads(out)["num_edges"]) == (21, 2)
+    assert "3 vertices with edges; ids run up to 20, so 18 vertices without an edge are counted too" in err
+    assert main(["graph", "partition", *UNDIRECTED, "--parts", "2"]) == 0
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("", "holds no vertex and no edge"), ("0,1\n1,2000000000\n", "run up to 2,000,000,000, but at most 4")],
+)
+def test_a_list_without_edges_or_with_names_for_ids_is_refused(
+    ring: Path, capsys: pytest.CaptureFixture[str], text: str, words: str
+) -> None:
+    (ring / "odd.csv").write_text(text)
+    assert main(["graph", "partition", "odd.csv"]) == 2
+    assert words in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -4,8 +4,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from shoestring import cli
 from shoestring.cli import main
 from shoestring.core.errors import ConfigError
 
@@ -89,6 +91,23 @@ def test_debugging_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOESTRING_DEBUG", "1")
     with pytest.raises(ConfigError):
         main(["show", "no_such_system"])
+
+
+def test_a_machine_without_memory_is_one_line_and_code_one(capsys: pytest.CaptureFixture[str]) -> None:
+    app = cli.app
+
+    def exhausted(*_: object, **__: object) -> None:
+        np.empty(2**60, dtype=np.uint8)
+
+    cli.app = exhausted  # type: ignore[assignment]  # any callable is called
+    try:
+        assert main(["list"]) == 1
+    finally:
+        cli.app = app
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("shoestring: out of memory: Unable to allocate")
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Graphs from files to PyG's Data and back: npz, Planetoid and OGB folders, edge lists.
+"""Graphs from files to PyG's Data and back: npz, torch files, Planetoid and OGB folders, edge lists.
 
 Shapes: N vertices, E edges, D features.
 """
@@ -19,11 +19,15 @@ from shoestring.core.files import write_bytes_atomic
 from shoestring.data.graphs._ogb import read_ogb
 from shoestring.data.graphs._planetoid import planetoid_names, read_planetoid
 from shoestring.data.graphs._raw_graph import SPLITS, RawGraph, both_directions, finish, mask_of
+from shoestring.data.graphs._torch_file import read_torch
 
 __all__ = ["load_graph", "save_graph"]
 
 _SCHEMA = 1
 _TEXT = (".csv", ".tsv", ".txt", ".edges", ".edgelist")
+_TORCH = (".pt", ".pth")
+_GAPS = 64
+"""An edge list whose ids run past this many times its vertices, and past a million, was not numbered."""
 
 
 def load_graph(
@@ -42,7 +46,8 @@ def load_graph(
     ----------
     path : str or Path
         One of: a ``.npz`` (`save_graph`'s; or one undirected edge list ``edges`` with dense ``x`` or sparse
-        ``x_indptr``, ``x_indices``, ``x_shape``, ``x_data``; or ``indptr``, ``indices``); a Planetoid folder
+        ``x_indptr``, ``x_indices``, ``x_shape``, ``x_data``; or ``indptr``, ``indices``); a ``.pt`` that
+        torch.save wrote of a PyG ``Data`` or of a dict with its names; a Planetoid folder
         (``ind.NAME.*``); an OGB folder (``raw/``, ``split/``); a text file with two ids a line, and a weight
         if there is a third column (comma, tab or space; ``#`` comments; ``.gz``).
     name : str or None
@@ -75,7 +80,7 @@ def load_graph(
     """
     path = Path(path)
     if not path.exists():
-        raise DataError(f"{path} does not exist; give a .npz, a Planetoid or OGB folder, or an edge list")
+        raise DataError(f"{path} does not exist; give a .npz, .pt, Planetoid or OGB folder, or an edge list")
     is_text = path.is_file() and path.name.removesuffix(".gz").endswith(_TEXT)
     if (features is not None or labels is not None) and not is_text:
         raise ConfigError(f"features and labels belong to an edge list; {path} brings its own")
@@ -85,8 +90,12 @@ def load_graph(
         raw = _read_folder(path, name, undirected)
     elif path.suffix == ".npz":
         raw = _read_npz(path, undirected, split)
+    elif path.suffix in _TORCH:
+        raw = _with_reverses(_from_arrays(read_torch(path), str(path), split), undirected)
     else:
-        raise DataError(f"{path} has an unknown ending; give .npz, {', '.join(_TEXT)} (or .gz), or a folder")
+        raise DataError(
+            f"{path} has an unknown ending; give .npz, .pt, {', '.join(_TEXT)} (or .gz), or a folder"
+        )
     return finish(raw, seed)
 
 
@@ -152,9 +161,16 @@ def _read_npz(path: Path, undirected: bool | None, split: int) -> RawGraph:
     if schema > _SCHEMA:
         raise DataError(f"{path} has schema {schema}; this version reads up to {_SCHEMA}. Update shoestring")
     raw = _from_arrays(arrays, str(path), split)
-    if undirected or (undirected is None and "edges" in arrays and "edge_index" not in arrays):
+    one_way = "edges" in arrays and "edge_index" not in arrays
+    return _with_reverses(raw, one_way if undirected is None else undirected)
+
+
+def _with_reverses(raw: RawGraph, wanted: bool | None) -> RawGraph:
+    if wanted:
         if raw.weights is not None:
-            raise ConfigError(f"{path} has edge weights; store both directions instead of undirected=True")
+            raise ConfigError(
+                f"{raw.source} has edge weights; store both directions instead of undirected=True"
+            )
         _check_pairs(raw)
         raw.edges = both_directions(raw.edges)
     return raw
@@ -244,7 +260,8 @@ def _masks_of(
             continue
         if len(there) < 3:
             raise DataError(
-                f"{source} holds {', '.join(there)} of {', '.join(names)}; give all three or none"
+                f"{source} holds {', '.join(there)} of {', '.join(names)}; give all three or none (an empty "
+                "set is an all-false mask)"
             )
         if ending == "_idx":
             parts = [mask_of(arrays[n], num, f"{source}: {n}") for n in names]
@@ -278,11 +295,22 @@ def _read_edge_list(
     num_nodes = int(edges.max(initial=-1)) + 1
     if x is not None or y is not None:
         num_nodes = len(x if x is not None else y)  # type: ignore[arg-type]  # one of them is there
+    else:
+        _check_numbered(edges, num_nodes, path)
     if undirected:
         proper = edges[0] != edges[1]
         weights = None if weights is None else np.concatenate([weights, weights[proper]])
         edges = both_directions(edges)
     return RawGraph(source=str(path), num_nodes=num_nodes, edges=edges, x=x, y=y, weights=weights)
+
+
+def _check_numbered(edges: NDArray[np.int64], num_nodes: int, path: Path) -> None:
+    """Refuse ids that are names rather than numbers: every id up to the largest becomes a vertex."""
+    if num_nodes > max(2**20, _GAPS * edges.size):
+        raise DataError(
+            f"{path}: ids run up to {num_nodes - 1:,}, but at most {edges.size:,} of them occur; number the "
+            "vertices 0, 1, ... first (numpy.unique(edges, return_inverse=True))"
+        )
 
 
 def _read_array(path: Path) -> NDArray[Any]:

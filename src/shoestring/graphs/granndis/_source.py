@@ -88,6 +88,11 @@ def prepare_source(data: Any, config: GranndisConfig) -> Source:
         raise DataError(f"{num} vertices on {world} ranks; give at most as many ranks as vertices")
     if not bool(torch.isfinite(x).all()):
         raise DataError("x holds values that are not finite; clean the features")
+    if getattr(data, "edge_weight", None) is not None:
+        raise DataError(
+            "data.edge_weight is given, but granndis trains on edges without weights; delete it, or take "
+            "grinnder for a weighted GCN"
+        )
     check_edge_index(edge_index, num)
     if y.shape != (num,) or y.is_floating_point():
         raise DataError(f"y is {y.dtype} of shape {tuple(y.shape)}; give one class a vertex, ({num},)")

@@ -64,7 +64,7 @@ def graph_arrays(data: Any) -> GraphArrays:
     Raises
     ------
     DataError
-        If edges, features or labels are missing or do not fit each other.
+        If edges, features or labels are missing or do not fit each other, or a feature is not finite.
     """
     found = {n: _field(data, n) for n in _FIELDS}
     edge_index, x, y = (_needed(found, n) for n in ("edge_index", "x", "y"))
@@ -74,6 +74,8 @@ def graph_arrays(data: Any) -> GraphArrays:
             f"x is {x.dtype} of shape {tuple(x.shape)} and y has shape {tuple(y.shape)}; "
             "give float features (N, D) and a label for each vertex"
         )
+    if not bool(torch.isfinite(x).all()):
+        raise DataError("x holds values that are not finite; clean the features (torch.nan_to_num)")
     train, val, test = (_mask(found[f"{name}_mask"], name, num) for name in ("train", "val", "test"))
     if not bool(train.any()):
         raise DataError("no vertex is for training; give a train_mask with at least one True")

@@ -85,6 +85,7 @@ def unlabelled_training_vertex(data: Data) -> None:
         (set_to("x", torch.zeros(240, dtype=torch.int64)), "give float features"),
         (nan_feature, "x holds values that are not finite"),
         (id_out_of_range, "240"),
+        (set_to("edge_weight", torch.ones(3)), "edge_weight is given, but granndis"),
         (set_to("y", torch.zeros(7, dtype=torch.int64)), "y is torch.int64 of shape"),
         (set_to("train_mask", torch.zeros(240, dtype=torch.bool)), "train_mask is empty"),
         (set_to("train_mask", torch.zeros(240, 10, dtype=torch.bool)), "one split"),

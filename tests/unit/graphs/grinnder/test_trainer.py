@@ -128,6 +128,9 @@ def test_graphs_without_what_training_needs_are_refused(data: Data, tmp_path: Pa
     )
     with pytest.raises(DataError, match="training"):
         prepare(nobody, config, model)
+    data.x[3, 1] = torch.nan
+    with pytest.raises(DataError, match="not finite"):
+        prepare(data, config, model)
 
 
 def test_the_order_of_targets_shares_sources() -> None:
