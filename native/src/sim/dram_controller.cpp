@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <limits>
 #include <memory>
 #include <numeric>
+
+#include "dram_chooser.hpp"
 
 namespace shoestring::sim {
 namespace {
@@ -55,14 +56,6 @@ struct Choice {
   }
 };
 
-// What a bank would do next, and when the bank itself allows it; found again only when something changed in the bank.
-struct Candidate {
-  Clock ready = kNever;
-  std::uint64_t sequence = 0;
-  std::int32_t slot = kNobody;
-  DramCommand command = DramCommand::kRead;
-};
-
 // How many waiting requests may lie in each hash class of addresses; empty classes spare a search.
 class AddressFilter {
   std::array<std::uint16_t, 1024> waiting_{};
@@ -90,8 +83,7 @@ class Controller {
         low_(capacity_ / 4),
         slots_(static_cast<std::size_t>(capacity_) * 2),
         banks_(static_cast<std::size_t>(spec.geometry.ranks * spec.geometry.banks())),
-        candidates_(banks_.size()),
-        willing_(static_cast<std::size_t>(spec.geometry.ranks * spec.geometry.bank_groups), 0),
+        chooser_(spec, device_),
         refreshing_(static_cast<std::size_t>(spec.geometry.ranks), false) {
     for (auto i = static_cast<std::int32_t>(slots_.size()) - 1; i >= 0; --i) free_.push_back(i);
     for (std::int32_t r = 0; r < spec.geometry.ranks; ++r) {
@@ -181,7 +173,7 @@ class Controller {
     const bool hits = b.hit[s.kind] == kNobody && s.row == device_.open_row(s.bank);
     if (first) b.oldest[s.kind] = i;
     if (hits) b.hit[s.kind] = i;
-    if ((first || hits) && s.kind == kind_) find_candidate(s.bank);
+    if ((first || hits) && s.kind == kind_) find_wish(s.bank);
   }
 
   void wait_for_older(std::int32_t i, const BankQueue& b) noexcept {
@@ -207,29 +199,28 @@ class Controller {
       if (s.row == row && b.hit[s.kind] == kNobody) b.hit[s.kind] = k;
       if (b.hit[kReads] != kNobody && b.hit[kWrites] != kNobody) break;
     }
-    find_candidate(index);
+    find_wish(index);
   }
 
-  void find_candidate(std::int32_t index) noexcept {
+  // Tells the chooser what a bank would do next.
+  void find_wish(std::int32_t index) noexcept {
     const auto& b = bank(index);
-    const auto group = static_cast<std::size_t>(index / spec_.geometry.banks_per_group);
-    const auto bit = 1U << static_cast<std::uint32_t>(index % spec_.geometry.banks_per_group);
     const auto oldest = b.oldest[kind_], hit = b.hit[kind_];
-    if (oldest == kNobody) {
-      willing_[group] &= ~bit;
-      return;
-    }
-    willing_[group] |= bit;
-    auto& c = candidates_[static_cast<std::size_t>(index)];
+    if (oldest == kNobody) return chooser_.clear(index);
+    BankWish wish;
     if (hit != kNobody && (hit == oldest || b.overtaken < spec_.queue)) {
-      c.slot = hit;
-      c.command = kind_ == kWrites ? DramCommand::kWrite : DramCommand::kRead;
+      wish.slot = hit;
+      wish.command = column_command();
     } else {
-      c.slot = oldest;
-      c.command = device_.open_row(index) == DramChannel::kClosed ? DramCommand::kActivate : DramCommand::kPrecharge;
+      wish.slot = oldest;
+      wish.command = device_.open_row(index) == DramChannel::kClosed ? DramCommand::kActivate : DramCommand::kPrecharge;
     }
-    c.sequence = slot(c.slot).sequence;
-    c.ready = device_.bank_earliest(c.command, index);
+    wish.sequence = slot(wish.slot).sequence;
+    wish.ready = device_.bank_earliest(wish.command, index);
+    chooser_.set(index, wish);
+  }
+  [[nodiscard]] DramCommand column_command() const noexcept {
+    return kind_ == kWrites ? DramCommand::kWrite : DramCommand::kRead;
   }
 
   void choose_kind() noexcept {
@@ -241,7 +232,9 @@ class Controller {
       kind_ = kReads;
     }
     if (kind_ == before) return;
-    for (std::int32_t b = 0; b < static_cast<std::int32_t>(banks_.size()); ++b) find_candidate(b);
+    for (std::int32_t b = 0; b < static_cast<std::int32_t>(banks_.size()); ++b) {
+      if (bank(b).head != kNobody) find_wish(b);
+    }
   }
 
   [[nodiscard]] Choice choose() {
@@ -276,33 +269,20 @@ class Controller {
     return best;
   }
 
-  [[nodiscard]] Choice best_access() const noexcept {
-    Choice best;
-    const auto groups = static_cast<std::size_t>(spec_.geometry.bank_groups);
-    for (std::size_t rank = 0; rank < refreshing_.size(); ++rank) {
-      if (num_refreshing_ > 0 && refreshing_[rank]) continue;
-      const auto rank_floor = device_.rank_earliest(rank, now_);
-      for (std::size_t group = rank * groups; group < (rank + 1) * groups; ++group) {
-        const auto& group_floor = device_.group_earliest(group);
-        const auto first = static_cast<std::int32_t>(group) * spec_.geometry.banks_per_group;
-        for (auto bits = willing_[group]; bits != 0; bits &= bits - 1) {
-          const auto index = first + std::countr_zero(bits);
-          const auto& c = candidates_[static_cast<std::size_t>(index)];
-          const auto command = static_cast<std::size_t>(c.command);
-          const auto clock = std::max({c.ready, rank_floor[command], group_floor[command]});
-          if (clock > best.clock) continue;
-          const Choice choice{clock, c.sequence, c.command, index, c.slot, is_column(c.command) ? kAccess : kPrepare};
-          if (choice.before(best)) best = choice;
-        }
-      }
-    }
-    return best;
+  [[nodiscard]] Choice best_access() noexcept {
+    const auto away = [&](std::size_t rank) { return num_refreshing_ > 0 && refreshing_[rank]; };
+    const auto pick = chooser_.first(column_command(), now_, away);
+    if (pick.bank < 0) return {};
+    const auto& wish = chooser_.wish(pick.bank);
+    const auto order = is_column(wish.command) ? kAccess : kPrepare;
+    return {pick.clock, pick.sequence, wish.command, pick.bank, wish.slot, order};
   }
 
   void issue(const Choice& choice, DramReport& report) {
     now_ = choice.clock;
     const auto row = choice.slot == kNobody ? 0 : slot(choice.slot).row;
     device_.issue(choice.command, choice.bank, row, now_);
+    chooser_.issued(choice.command, choice.bank);
     if (observer_.log_commands) log(choice);
     auto& b = bank(choice.bank);
     switch (choice.command) {
@@ -359,7 +339,7 @@ class Controller {
 
   void closed(std::int32_t index) noexcept {
     bank(index).hit = {kNobody, kNobody};
-    find_candidate(index);
+    find_wish(index);
   }
 
   void unlink(std::int32_t i) {
@@ -408,8 +388,7 @@ class Controller {
   std::vector<Slot> slots_;
   std::vector<std::int32_t> free_;
   std::vector<BankQueue> banks_;
-  std::vector<Candidate> candidates_;   // of each bank
-  std::vector<std::uint32_t> willing_;  // of each bank group: banks with a candidate, a bit each
+  BankChooser chooser_;
   AddressFilter filter_;
   std::vector<Clock> due_;
   std::vector<bool> refreshing_;
@@ -444,20 +423,34 @@ Result<Done> check(const DramRequests& requests, const DramObserver& observer) {
   return Done{};
 }
 
+// The requests of each channel, in their order; channel c's stand from begin[c] to begin[c + 1].
+std::vector<std::size_t> by_channel(const DramSpec& spec, std::span<const std::uint64_t> accesses,
+                                    std::vector<std::size_t>& begin) {
+  std::vector<std::size_t> order(accesses.size());
+  if (begin.size() == 2) {
+    begin[1] = order.size();
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    return order;
+  }
+  std::vector<std::int32_t> channel;
+  channel.reserve(order.size());
+  for (const auto access : accesses) {
+    channel.push_back(spec.map.decode(access).channel);
+    ++begin[static_cast<std::size_t>(channel.back()) + 1];
+  }
+  std::partial_sum(begin.begin(), begin.end(), begin.begin());
+  auto place = begin;
+  for (std::size_t i = 0; i < order.size(); ++i) order[place[static_cast<std::size_t>(channel[i])]++] = i;
+  return order;
+}
+
 }  // namespace
 
 Result<DramReport> simulate_dram(const DramSpec& spec, const DramRequests& requests, const DramObserver& observer) {
   if (auto done = check(requests, observer); !done.ok()) return done.error();
   const auto channels = static_cast<std::size_t>(spec.geometry.channels);
-  // The requests of each channel, in their order.
-  std::vector<std::size_t> begin(channels + 1, 0), order(requests.accesses.size());
-  const auto channel_of = [&](std::size_t i) {
-    return static_cast<std::size_t>(spec.map.decode(requests.accesses[i]).channel);
-  };
-  for (std::size_t i = 0; i < order.size(); ++i) ++begin[channel_of(i) + 1];
-  std::partial_sum(begin.begin(), begin.end(), begin.begin());
-  auto place = begin;
-  for (std::size_t i = 0; i < order.size(); ++i) order[place[channel_of(i)]++] = i;
+  std::vector<std::size_t> begin(channels + 1, 0);
+  const auto order = by_channel(spec, requests.accesses, begin);
   DramReport report;
   std::vector<std::unique_ptr<Controller>> controllers;
   for (std::size_t c = 0; c < channels; ++c) {

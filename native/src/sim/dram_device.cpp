@@ -85,7 +85,10 @@ void DramChannel::issue(DramCommand command, std::int32_t bank, std::int32_t row
   raise(ranks_[rank], same_rank_[c], clock);
   if (ranks_.size() > 1 && is_column(command)) {
     for (std::size_t r = 0; r < ranks_.size(); ++r) {
-      if (r != rank) raise(ranks_[r], other_rank_[c], clock);
+      if (r == rank) continue;
+      for (const auto later : {index(DramCommand::kRead), index(DramCommand::kWrite)}) {
+        ranks_[r][later] = std::max(ranks_[r][later], clock + other_rank_[c][later]);
+      }
     }
   }
   switch (command) {

@@ -42,21 +42,17 @@ class DramChannel {
     const Clock local = std::max(banks_[at][c], groups_[group_of_[at]][c]);
     return std::max({local, ranks_[rank][c], bus_free_[bus_of(command)]});
   }
-  // The parts of `earliest`: what the bank itself allows, its group, and for every command its rank and the command bus,
-  // not before `now`.
+  // The parts of `earliest`: what the bank itself allows, its group, its rank and the command bus.
   [[nodiscard]] Clock bank_earliest(DramCommand command, std::int32_t bank) const noexcept {
     return banks_[static_cast<std::size_t>(bank)][static_cast<std::size_t>(command)];
   }
-  [[nodiscard]] const std::array<Clock, kDramCommands>& group_earliest(std::size_t group) const noexcept {
-    return groups_[group];
+  [[nodiscard]] Clock group_earliest(DramCommand command, std::size_t group) const noexcept {
+    return groups_[group][static_cast<std::size_t>(command)];
   }
-  [[nodiscard]] std::array<Clock, kDramCommands> rank_earliest(std::size_t rank, Clock now) const noexcept {
-    auto out = ranks_[rank];
-    for (std::size_t c = 0; c < kDramCommands; ++c) {
-      out[c] = std::max({out[c], bus_free_[bus_of(static_cast<DramCommand>(c))], now});
-    }
-    return out;
+  [[nodiscard]] Clock rank_earliest(DramCommand command, std::size_t rank) const noexcept {
+    return ranks_[rank][static_cast<std::size_t>(command)];
   }
+  [[nodiscard]] Clock bus_earliest(DramCommand command) const noexcept { return bus_free_[bus_of(command)]; }
   void issue(DramCommand command, std::int32_t bank, std::int32_t row, Clock clock) noexcept;
 
   [[nodiscard]] std::int32_t open_row(std::int32_t bank) const noexcept {
