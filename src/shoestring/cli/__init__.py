@@ -29,7 +29,7 @@ for _name, _entry, _help in (
     ("scoreboard", "shoestring.cli.scoreboard:scoreboard", "Show every verdict so far."),
     ("quantize", "shoestring.cli.quantize:quantize", "Quantize a trained network, also without its data."),
 ):
-    lazy_verb(app, _name, _entry, _help)
+    lazy_verb(app, _name, _entry, _help, computes=_name == "quantize")  # verify sets up its own processes
 app.add_typer(graph.app, name="graph")
 app.add_typer(simulate.app, name="simulate")
 app.add_typer(finance.app, name="finance")

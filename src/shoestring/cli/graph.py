@@ -19,4 +19,4 @@ for _name, _entry, _help in (
     ("plan", "shoestring.cli.graph_plan:plan", "Predict bytes, time and least budgets of every mode."),
     ("partition", "shoestring.cli.graph_partition:partition", "Cut a graph into parts."),
 ):
-    lazy_verb(app, _name, _entry, _help)
+    lazy_verb(app, _name, _entry, _help, computes=True)

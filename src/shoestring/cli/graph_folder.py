@@ -1,13 +1,13 @@
 """The output folder of ``shoestring graph train``: one job, its files, and what it takes to go on with it."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from shoestring.cli.out_folder import check_out_folder
 from shoestring.core.errors import ConfigError, StorageError
 from shoestring.core.files import write_bytes_atomic, write_json_atomic
 from shoestring.evidence.lock import folder_lock
@@ -117,7 +117,7 @@ def job_folder(path: Path, job: Mapping[str, Any], *, replace: bool) -> Iterator
     StorageError
         It cannot be written, or another process works in it.
     """
-    _check_writable(path)
+    check_out_folder(path)
     stray = [p for p in path.iterdir() if p.name != _LOCK] if path.is_dir() else []
     if stray and not (path / JOB).is_file():
         raise ConfigError(
@@ -182,15 +182,6 @@ class MetricsFile:
 
     def _rewrite(self) -> None:
         write_bytes_atomic(self._path, b"".join(line for _, line in self._steps))
-
-
-def _check_writable(path: Path) -> None:
-    """Find out before the work, not after it, that nothing can be written."""
-    folder = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
-    if not folder.is_dir():
-        raise StorageError(f"--out {str(path)!r} cannot be a folder: {folder} is a file; give another name")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise StorageError(f"--out {str(path)!r} cannot be written: check the permissions of {folder}")
 
 
 def _clear(path: Path) -> None:

@@ -18,4 +18,4 @@ for _name, _entry, _help in (
     ("sgcn", "shoestring.cli.simulate_sgcn:sgcn", "Compressed features: format, slices, tiles, schedule."),
     ("snf", "shoestring.cli.simulate_snf:snf", "Feature slices, and tiles that tune themselves."),
 ):
-    lazy_verb(app, _name, _entry, _help)
+    lazy_verb(app, _name, _entry, _help, computes=True)

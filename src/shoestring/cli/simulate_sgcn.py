@@ -14,8 +14,9 @@ from rich.table import Table
 from shoestring.cli.bar import progress_bar
 from shoestring.cli.console import note, print_json, results
 from shoestring.cli.graph_job import read_job
+from shoestring.cli.out_folder import check_out_folder
 from shoestring.core.config import to_dict, to_toml
-from shoestring.core.errors import ConfigError, MissingExtraError, StorageError
+from shoestring.core.errors import ConfigError, MissingExtraError
 from shoestring.core.files import write_text_atomic
 from shoestring.silicon.arch import Arch
 from shoestring.silicon.residual_gcn import TrainingConfig
@@ -82,7 +83,7 @@ def sgcn(  # noqa: PLR0913, PLR0917  # one parameter a flag
         sys.stdout.write(to_toml(job))
         return
     machine = Arch.from_yaml(arch)
-    _check_out(out)
+    check_out_folder(out)
     with progress_bar() as report_progress:
         loaded = _load(workload, train, job, report_progress)
         if job.trace_layer >= len(loaded.layers):
@@ -95,6 +96,7 @@ def sgcn(  # noqa: PLR0913, PLR0917  # one parameter a flag
         for name, report in reports.items()
     ]
     _write(out, loaded, machine, job, reports, summary)
+    note(f"reports are in {out}")
     if json:
         print_json({"systems": summary, "zeros": list(loaded.zeros)})
     else:
@@ -111,14 +113,6 @@ def _with_names(job: SgcnJob, names: str | None) -> SgcnJob:
         if name not in SYSTEMS:
             raise ConfigError(f"compare={name!r} is not one of {', '.join(SYSTEMS)}, all")
     return job
-
-
-def _check_out(out: Path) -> None:
-    """Find out before the work that the reports cannot be written."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise StorageError(f"--out {str(out)!r} is no folder that can be written: {e.strerror}") from e
 
 
 def _load(

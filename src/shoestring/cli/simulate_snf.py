@@ -10,6 +10,7 @@ from rich.table import Table
 
 from shoestring.cli.console import note, print_json, results
 from shoestring.cli.graph_job import read_job, text_flag
+from shoestring.cli.out_folder import check_out_folder
 from shoestring.core.config import to_toml
 from shoestring.core.errors import ConfigError
 from shoestring.silicon.arch import Arch
@@ -33,7 +34,8 @@ class SnfJob:
 
 def snf(  # noqa: PLR0913, PLR0917  # one parameter a flag
     graph: Annotated[
-        str, typer.Option(help="Edge list, .mtx, .npz, folder, or a generator (sbm:n=...).", metavar="GRAPH")
+        str,
+        typer.Option(help="Edge list, .mtx, .npz, .pt, folder, or a generator (sbm:n=...).", metavar="GRAPH"),
     ],
     width: Annotated[int | None, typer.Option(help="Columns of the features.")] = None,
     slices: Annotated[int | None, typer.Option(help="Slices of the features.")] = None,
@@ -72,10 +74,16 @@ def snf(  # noqa: PLR0913, PLR0917  # one parameter a flag
     from shoestring.silicon.topology import load_graph
 
     machine = Arch.from_yaml(arch)
+    check_out_folder(out)
     run = simulate(load_graph(graph, seed=job.seed), machine, job.options)
     run.write(out)
     note(f"reports are in {out}")
     summary = run.summary()
+    if summary["slices"] < job.options.slices:
+        note(
+            f"{job.options.width} columns make {summary['slices']} slices, not {job.options.slices}: a slice "
+            f"is whole cache lines, of {machine.cache.line_bytes} bytes here"
+        )
     if json:
         print_json({**summary, "out": str(out)})
         return
@@ -96,10 +104,13 @@ def _tiler(text: str | None) -> list[str]:
     return [*text_flag("options.tiler", name), f"options.tiles={tiles}"]
 
 
+_LABELS = {"modelled_s": "modelled time", "dram_bytes": "DRAM traffic"}
+
+
 def _table(run: "Simulation", summary: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, value in summary.items():
-        table.add_row(name.replace("_", " "), _cell(name, value))
+        table.add_row(_LABELS.get(name, name.replace("_", " ")), _cell(name, value))
     explored = len({row.setting for row in run.rows})
     table.add_row("settings tried", str(explored))
     return table

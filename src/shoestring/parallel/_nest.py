@@ -17,6 +17,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 from shoestring.core.entry import load_entry_point
+from shoestring.core.errors import ShoestringError
 from shoestring.core.files import write_json_atomic, write_text_atomic
 from shoestring.parallel import netns
 from shoestring.parallel.groups import choose_backend, connect
@@ -148,8 +149,9 @@ def _run_rank(
             tensors = {k: v.detach().cpu().contiguous() for k, v in result.tensors.items()}
             save_file(tensors, folder / f"rank{rank}.safetensors")
             transport.barrier()
-    except BaseException:  # told to the caller through the file; the process ends here
-        told = {"at": time.time(), "text": traceback.format_exc()}
+    except BaseException as e:  # told to the caller through the file; the process ends here
+        text = str(e) if isinstance(e, ShoestringError) else traceback.format_exc()
+        told = {"at": time.time(), "text": text}
         write_json_atomic(folder / f"rank{rank}.error.json", told, durable=False)
         return 1
     return 0

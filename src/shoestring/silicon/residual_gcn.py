@@ -255,4 +255,9 @@ def _check(graph: LabelledGraph) -> None:
     if bad:
         raise DataError(f"{bad} of {graph.x.size} features are NaN or infinite; replace them first")
     if int(graph.y.max(initial=-1)) < 1 or not (graph.train & (graph.y >= 0)).any():
-        raise DataError("a training needs two classes or more, and a labelled training vertex")
+        labelled = int((graph.train & (graph.y >= 0)).sum())
+        raise DataError(
+            f"the graph has {int(graph.y.max(initial=-1)) + 1} classes and {labelled} labelled training "
+            "vertices; a training needs two classes and one vertex. A generator makes more classes of more "
+            "vertices (n=...)"
+        )

@@ -169,9 +169,9 @@ def load_graph(
     ----------
     graph : str, Path or object
         A generator (``"sbm:n=16384,deg=16"``, ``"rmat:..."``, ``"grid:..."``), a graph that networkx brings
-        (``"karate"``, ``"lesmis"``), a file (``.mtx``; or an edge list, ``.npz``, Planetoid or OGB folder as
-        `shoestring.data.graphs.formats.load_graph` reads them), a PyG ``Data``, a networkx graph, a scipy
-        sparse matrix (row = destination), or a `Topology`.
+        (``"karate"``, ``"lesmis"``), a file (``.mtx``; or an edge list, ``.npz``, ``.pt``, Planetoid or OGB
+        folder as `shoestring.data.graphs.formats.load_graph` reads them), a PyG ``Data``, a networkx graph, a
+        scipy sparse matrix (row = destination), or a `Topology`.
     name : str or None
         Which data set of a Planetoid folder with several.
     undirected : bool or None
@@ -260,7 +260,7 @@ def _from_text(text: str, name: str | None, undirected: bool | None, seed: int) 
     path = Path(text)
     if not path.exists():
         raise DataError(
-            f"{text} does not exist; give a file (.mtx, .npz, edge list), a folder, one of "
+            f"{text} does not exist; give a file (.mtx, .npz, .pt, edge list), a folder, one of "
             f"{', '.join(_BUILT_IN)}, or a generator such as 'sbm:n=4096,deg=16'"
         )
     if path.name.removesuffix(".gz").endswith(".mtx"):

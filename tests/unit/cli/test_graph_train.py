@@ -213,6 +213,19 @@ def test_wrong_options_are_one_line_and_code_two(
     assert words in err
 
 
+@pytest.mark.parametrize("system", [(), ("--system", "granndis", "--set", "options.servers=1")])
+def test_a_training_that_diverges_is_one_line_and_code_two(
+    work: Path, capsys: pytest.CaptureFixture[str], system: tuple[str, ...]
+) -> None:
+    base = ("graph", "train", "g.npz", "--epochs", "5", "--out", str(work / "run"))
+    assert main([*base, "--set", "training.lr=1e30", "--json", *system]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "the training diverged; lower the learning rate (1e+30)" in err
+    assert "Traceback" not in err
+    assert err.count("\n") == 1
+
+
 def test_a_graph_without_training_vertices_is_refused(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arrays = dict(np.load("g.npz"))
     arrays["train_mask"][:] = False

@@ -147,4 +147,4 @@ def test_a_folder_that_is_a_file_is_refused_before_the_work(
 ) -> None:
     (tmp_path / "run").write_text("")
     assert main(["simulate", "sgcn", "--workload", str(saved), "--out", str(tmp_path / "run")]) == 2
-    assert "no folder" in capsys.readouterr().err
+    assert "is a file; give another name" in capsys.readouterr().err

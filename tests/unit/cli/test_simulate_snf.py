@@ -35,6 +35,23 @@ def test_every_tiler_has_its_word(tmp_path: Path, tiler: str, decisions: set[str
     assert (tmp_path / "run" / "sweep.csv").exists() == (tiler == "oracle")
 
 
+def test_fewer_slices_than_asked_for_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulate(tmp_path, "--width", "64", "--slices", "8", "--json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["slices"] == 4
+    assert "64 columns make 4 slices, not 8: a slice is whole cache lines, of 64 bytes here" in err
+    assert simulate(tmp_path, "--width", "64", "--slices", "4", "--json") == 0
+    assert "columns make" not in capsys.readouterr().err
+
+
+def test_a_folder_that_is_a_file_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").touch()
+    assert main(["simulate", "snf", "--graph", "nowhere.mtx", "--out", str(tmp_path / "run")]) == 2
+    assert "is a file; give another name" in capsys.readouterr().err
+
+
 def test_the_table_is_readable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert simulate(tmp_path, "--width", "32", "--arch", "snf_ddr4_small") == 0
     assert "final tiles" in capsys.readouterr().out

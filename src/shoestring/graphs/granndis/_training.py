@@ -18,6 +18,7 @@ from shoestring.graphs.granndis._part import Part
 from shoestring.graphs.granndis._plan import Plan
 from shoestring.graphs.granndis._source import Source
 from shoestring.graphs.granndis.config import GranndisConfig
+from shoestring.graphs.loss_check import check_loss
 from shoestring.parallel.transport import Traffic, Transport
 
 __all__ = ["Fit", "accuracy", "fit", "pyg_gradient", "reduce_gradients", "summed_loss"]
@@ -130,7 +131,7 @@ def fit(
 
     for epoch in range(out.start_epoch, training.epochs):
         before, start = transport.traffic.copy(), time.perf_counter()
-        out.loss.append(one_epoch(epoch))
+        out.loss.append(check_loss(one_epoch(epoch), epoch, training.lr))
         out.seconds.append(time.perf_counter() - start)
         out.traffic.append(transport.traffic - before)
         if report is not None:

@@ -21,6 +21,7 @@ from shoestring.graphs.grinnder._plain import PlainPasses
 from shoestring.graphs.grinnder._prepare import PreparedGraph
 from shoestring.graphs.grinnder._tiers import Tiers
 from shoestring.graphs.grinnder.config import Config, Mode
+from shoestring.graphs.loss_check import check_loss
 from shoestring.graphs.models import DropoutStream
 from shoestring.storage import Ledger
 
@@ -170,6 +171,8 @@ class Trainer:
         ------
         StorageError
             If storage fails or the checkpoint is of another run.
+        DataError
+            If the loss is no longer finite.
         """
         self._check_fit(epochs, optimizer)
         steps = self._optimizer(optimizer, lr, weight_decay)
@@ -179,7 +182,7 @@ class Trainer:
         self.model.train()
         for epoch in range(len(losses), epochs):
             before, start = self.tiers.ledger.copy(), time.perf_counter()
-            loss = self.loss_and_gradients(epoch)
+            loss = check_loss(self.loss_and_gradients(epoch), epoch, float(steps.param_groups[0]["lr"]))
             steps.step()
             report = EpochReport(
                 epoch=epoch,
