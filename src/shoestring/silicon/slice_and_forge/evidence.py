@@ -41,8 +41,8 @@ def study(profile: Profile) -> Study:
     Parameters
     ----------
     profile : str
-        ``"quick"``: three small synthetic graphs. ``"full"``: three synthetic and three real graphs, three
-        caches, two widths, both machines.
+        ``"quick"``: three small synthetic graphs. ``"full"``: three synthetic graphs and a real one, three
+        caches, two widths, both machines; smaller graphs, most of them real, in smaller caches.
 
     Returns
     -------
@@ -53,8 +53,15 @@ def study(profile: Profile) -> Study:
         workloads: tuple[Workload, ...] = (_quick(), _small((0,)))
         claims = (*_claims("quick", 3), *_prior_claims("quick", 1.73, QUICK_PRIOR), _small_claim())
     else:
-        workloads = (_engines(), _one_engine(), _more_graphs(), _small((0, 1, 2)))
+        workloads = (
+            *(_engines_large(), _one_engine_large()),
+            *(_engines(), _one_engine(), _more_graphs(), _small((0, 1, 2))),
+        )
         claims = (
+            *_claims("engines-large", len(_LARGE)),
+            *_prior_claims("engines-large", 1.73, PRIOR),
+            *_claims("one-engine-large", len(_LARGE)),
+            *_prior_claims("one-engine-large", 1.46, PRIOR),
             *_claims("engines", 6),
             *_prior_claims("engines", 1.73, PRIOR),
             *_claims("one-engine", 6),
@@ -112,6 +119,12 @@ _REAL = (
     {"kind": "twitch", "file": "twitch_de.npz"},
     {"kind": "squirrel", "file": "squirrel_filtered.npz"},
     {"kind": "actor", "file": "actor.npz"},
+)
+_LARGE = (
+    {"kind": "rmat", "text": "rmat:n=16384,deg=15"},
+    {"kind": "sbm", "text": "sbm:n=16384,deg=15"},
+    {"kind": "grid", "text": "grid:n=16384,deg=15"},
+    {"kind": "soc_epinions1_structure", "file": "soc_epinions1_structure.npz"},
 )
 _MORE = (
     *("cora", "citeseer", "minesweeper", "chameleon_filtered", "tolokers", "facebook_pages"),
@@ -195,6 +208,38 @@ def _one_engine() -> Workload:
             _MODEL,
         ),
     )
+
+
+_LARGE_GRAPHS = ScaledDown(
+    what="graphs", ours="16,384 vertices, and soc-Epinions1 with 75,888", paper="Reddit, Pokec and others"
+)
+
+
+def _large(name: str, engines: str, machine: str, cache: ScaledDown) -> Workload:
+    return _workload(
+        name,
+        f"{engines}, caches of 128, 256 and 512 KB, widths 128 and 256, three graphs of 16,384 vertices and "
+        "soc-Epinions1",
+        {
+            "machine": machine,
+            "graphs": list(_LARGE),
+            "caches_kb": [128, 256, 512],
+            "widths": [128, 256],
+        },
+        ARMS,
+        (0, 1, 2),
+        (_LARGE_GRAPHS, cache, _MODEL),
+    )
+
+
+def _engines_large() -> Workload:
+    cache = ScaledDown(what="cache", ours="128, 256, 512 KB", paper="256, 512 KB, 1 MB")
+    return _large("engines-large", "8 engines, HBM2", "snf_hbm2", cache)
+
+
+def _one_engine_large() -> Workload:
+    cache = ScaledDown(what="cache", ours="128, 256, 512 KB", paper="512 KB to 8 MB")
+    return _large("one-engine-large", "1 engine, DDR4-2666", "snf_ddr4_small", cache)
 
 
 def _quick() -> Workload:
@@ -347,7 +392,7 @@ _PRIOR_NAMES = {
 
 
 def _prior_claims(workload: str, ratio: float, names: tuple[str, ...]) -> tuple[Claim, ...]:
-    engines = "one engine" if workload == "one-engine" else "several engines"
+    engines = "one engine" if workload.startswith("one-engine") else "several engines"
     return tuple(
         _claim(
             workload,
@@ -372,7 +417,7 @@ def _letter_claims() -> tuple[Claim, ...]:
             Within(metric="most_saved", arm="snf", at_least=40.1),
             "up to 40.1 % less execution time (letter version, against its own baseline)",
         )
-        for workload in ("engines", "one-engine")
+        for workload in ("engines-large", "one-engine-large", "engines", "one-engine")
     )
 
 
