@@ -1,4 +1,4 @@
-// Python's view of the DRAM: specs, both levels of timing, the checker. The caller checks the content of arrays.
+// Python's view of the DRAM: specs, the commands, the checker. The caller checks the content of arrays.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
@@ -12,7 +12,6 @@
 #include "bind.hpp"
 #include "errors.hpp"
 
-#include "shoestring/sim/dram_analytic.hpp"
 #include "shoestring/sim/dram_checker.hpp"
 #include "shoestring/sim/dram_controller.hpp"
 
@@ -96,17 +95,6 @@ nb::list check(const sim::DramSpec& spec, const Records& records, std::int64_t e
   return out;
 }
 
-void feed(sim::AnalyticDram& dram, const Accesses& accesses, const Writes& writes) {
-  if (accesses.size() != writes.size()) throw nb::value_error("accesses and writes must be of one length");
-  const nb::gil_scoped_release unlocked;
-  for (std::size_t i = 0; i < accesses.size(); ++i) dram.access(accesses.data()[i], writes.data()[i] != 0);
-}
-
-nb::tuple counts(const sim::AnalyticDram& dram) {
-  const auto c = dram.counts();
-  return nb::make_tuple(c.reads, c.writes, c.row_hits, c.activates, c.refreshes, c.cycles);
-}
-
 void decode(const sim::DramSpec& spec, const Accesses& accesses,
             const nb::ndarray<std::int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>& fields) {
   if (fields.shape(0) != accesses.size() || fields.shape(1) != sim::kAddressFields) {
@@ -131,8 +119,4 @@ void bind_dram(nb::module_& module) {
              "Return violations as (rule, earlier, later, required, found).");
   module.def("decode", &decode, "spec"_a, "accesses"_a, "fields"_a,
              "Write channel, rank, group, bank, row, column of every access into fields.");
-  nb::class_<sim::AnalyticDram>(module, "AnalyticDram", "Row hits and bounds of a stream, without a schedule.")
-      .def(nb::init<const sim::DramSpec&>(), "spec"_a)
-      .def("feed", &feed, "accesses"_a, "writes"_a)
-      .def("counts", &counts, "reads, writes, row hits, activates, refreshes, cycles");
 }

@@ -3,7 +3,7 @@
 
 NB_MODULE(_core, m) {
   m.doc() = "Native core of Shoestring: I/O engine, partitioners, sparse kernels, accelerator core.";
-  auto dram = m.def_submodule("dram", "DRAM: commands, bounds, and a checker of traces.");
+  auto dram = m.def_submodule("dram", "DRAM: commands, and a checker of traces.");
   bind_dram(dram);
   auto io = m.def_submodule("io", "Asynchronous file I/O with aligned buffers.");
   bind_io(io);

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "check.hpp"
-#include "shoestring/sim/dram_analytic.hpp"
 #include "shoestring/sim/dram_checker.hpp"
 #include "shoestring/sim/dram_controller.hpp"
 
@@ -124,34 +123,6 @@ void specs_that_cannot_be_are_errors() {
   CHECK(fails(good, timing, 64, "t_refi=500"));
 }
 
-void a_slower_device_is_never_faster_by_its_bounds() {
-  const auto stream = random_stream(5000, 9, 1 << 22);
-  const auto cycles = [&](const sim::DramTiming& t) {
-    sim::AnalyticDram model(sim::DramSpec::make({1, 2, 4, 4, 65536, 128}, t, kMap, 64, false).value());
-    for (std::size_t i = 0; i < stream.accesses.size(); ++i) model.access(stream.accesses[i], stream.writes[i] != 0);
-    return model.counts().cycles;
-  };
-  auto slow = ddr4();
-  const auto base = cycles(slow);
-  slow.t_faw = 60;
-  CHECK(cycles(slow) > base);
-  slow = ddr4();
-  slow.burst = 16;
-  CHECK(cycles(slow) > 2 * base);
-}
-
-void bounds_can_be_asked_between_accesses() {
-  sim::AnalyticDram model(spec());
-  CHECK(model.counts().cycles == 0);
-  model.read(0);
-  const auto one = model.counts();
-  CHECK(one.reads == 1 && one.activates == 1 && one.cycles >= 16 + 16 + 4);
-  CHECK(model.counts().cycles == one.cycles);
-  for (std::uint64_t i = 1; i < 1000; ++i) model.write(i);
-  const auto all = model.counts();
-  CHECK(all.reads == 1 && all.writes == 999 && all.row_hits + all.activates == 1000);
-}
-
 }  // namespace
 
 int main() {
@@ -160,7 +131,5 @@ int main() {
   a_run_can_be_cancelled();
   requests_that_contradict_each_other_are_errors();
   specs_that_cannot_be_are_errors();
-  a_slower_device_is_never_faster_by_its_bounds();
-  bounds_can_be_asked_between_accesses();
   return check::report();
 }

@@ -1,4 +1,4 @@
-"""The DRAM against closed forms, and the analytic model against the commands.
+"""The DRAM against closed forms.
 
 Clocks of a long stream of n accesses on one channel, derived from the definitions of the timings:
 
@@ -159,60 +159,3 @@ def test_sequential_reads_use_the_share_of_peak_that_dramsim3_finds() -> None:
     assert 0.93 <= interleaved <= 0.955  # DRAMsim3: 93 to 95 %
     inside = dram("ddr4_2133", "rochrababgco").simulate(*stream(np.arange(N))).utilization
     assert inside == pytest.approx(0.78, rel=0.05)  # DRAMsim3: 78 %
-
-
-def _streams(memory: Dram, n: int) -> dict[str, Stream]:
-    rng = np.random.default_rng(1)
-    anywhere = rng.integers(0, memory.spec.accesses, n)
-    runs = np.repeat(rng.integers(0, memory.spec.accesses // 8, n // 8) * 8, 8) + np.arange(n) % 8
-    hot = np.where(rng.random(n) < 0.75, rng.integers(0, 4096, n), anywhere)
-    third = rng.random(n) < 1 / 3
-    return {
-        "sequential": stream(np.arange(n)),
-        "sequential writes": stream(np.arange(n), np.ones(n, np.bool_)),
-        **{f"stride {s}": stream(np.arange(n) * s % memory.spec.accesses) for s in (2, 16, 64, 512, 2048)},
-        "random": stream(anywhere),
-        "random, a third writes": stream(anywhere, third),
-        "random, half writes": stream(anywhere, rng.random(n) < 0.5),
-        "records of 8 lines": stream(runs),
-        "records, a third writes": stream(runs, np.repeat(third[: n // 8], 8)),
-        "hot rows": stream(hot),
-    }
-
-
-@pytest.mark.parametrize("kind", [*_streams(dram("hbm2"), 8)])
-@pytest.mark.parametrize(
-    ("name", "mapping", "ranks"),
-    [
-        ("ddr4_2133", LOW, 1),
-        ("ddr4_2133", LOW, 4),
-        ("ddr4_2133", "ro-ra-ba-bg-ch-co", 1),
-        ("ddr4_2133", "ro-ba-co-ra-bg-ch-co2", 1),
-        ("ddr4_2666", LOW, 1),
-        ("hbm2", LOW, 1),
-    ],
-)
-def test_the_analytic_model_is_within_a_tenth_of_the_commands(
-    kind: str, name: str, mapping: str, ranks: int
-) -> None:
-    memory = dram(name, mapping, ranks)
-    requests = _streams(memory, N)[kind]
-    exact, bound = memory.simulate(*requests).counts, memory.bounds(*requests).counts
-    assert bound.cycles == pytest.approx(exact.cycles, rel=0.10)
-    assert (bound.reads, bound.writes) == (exact.reads, exact.writes)
-    assert bound.row_hits == pytest.approx(exact.row_hits, abs=0.05 * N)
-
-
-@pytest.mark.parametrize("name", ["ddr4_2133", "ddr4_2666", "hbm2"])
-@pytest.mark.parametrize("chunk", [1, 8])
-@pytest.mark.parametrize("bases", [(0, 1, 2, 1, 0), (0, 1, 0, 1, 0)])
-def test_arrays_that_are_updated_in_one_bank_are_the_analytic_models_weak_side(
-    name: str, chunk: int, bases: tuple[int, ...]
-) -> None:
-    # Reads and writes fight for the rows of one bank; windows see less of it than the scheduler does.
-    memory = dram(name)
-    index, array = np.arange(N) // (5 * chunk), np.arange(N) // chunk % 5
-    line = index * chunk + np.arange(N) % chunk + np.array(bases)[array] * (1 << 20)
-    requests = stream(line, array >= 3)
-    exact, bound = memory.simulate(*requests).counts, memory.bounds(*requests).counts
-    assert bound.cycles == pytest.approx(exact.cycles, rel=0.35)

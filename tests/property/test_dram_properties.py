@@ -94,17 +94,6 @@ def test_commands_are_legal_and_serve_every_request_once(spec: DramSpec, seed: i
         assert bool((np.diff(issued[accesses == address]) > 0).all())
 
 
-@settings(max_examples=60, deadline=None)
-@given(spec=specs(), seed=st.integers(0, 2**32 - 1), n=st.integers(1, 300))
-def test_bounds_count_what_the_commands_count(spec: DramSpec, seed: int, n: int) -> None:
-    accesses, writes, _ = requests(spec, seed, n)
-    exact, bound = spec.simulate(accesses, writes)[0], spec.bounds(accesses, writes)
-    assert (bound.reads, bound.writes) == (exact.reads, exact.writes)
-    assert bound.row_hits + bound.activates == n
-    busiest = np.bincount(spec.decode(accesses)[:, 0]).max()
-    assert min(bound.cycles, exact.cycles) >= busiest * spec.timing.burst
-
-
 @settings(max_examples=40, deadline=None)
 @given(spec=specs(), seed=st.integers(0, 2**32 - 1), data=st.data())
 def test_a_command_moved_into_the_one_before_it_is_caught(

@@ -1,4 +1,4 @@
-"""The compiled DRAM: one spec, two levels of timing, and a checker of command traces.
+"""The compiled DRAM: one spec, a controller that issues every command, and a checker of command traces.
 
 Addresses are *access numbers* here: byte address / bytes of an access (one burst). All times are clocks of
 the memory.
@@ -100,7 +100,7 @@ class DramCounts:
     cycles: int
     """Clocks until the last data are over; the slowest channel counts."""
     precharges: int | None = None
-    """Command level only, as all below."""
+    """None, as all below, where lines were counted and no commands issued."""
     busy_clocks: int | None = None
     """Clocks with data on a bus, all channels."""
     active_clocks: int | None = None
@@ -126,7 +126,7 @@ class Violation:
 
 
 class DramSpec:
-    """A DRAM for both levels of timing and the checker.
+    """A DRAM for the controller and the checker.
 
     Parameters
     ----------
@@ -258,31 +258,6 @@ class DramSpec:
             worst_read_latency=worst,
         )
         return counts, records.reshape(-1).view(COMMAND_DTYPE)
-
-    def bounds(self, accesses: NDArray[np.uint64], writes: NDArray[np.uint8]) -> DramCounts:
-        """Return what the analytic model says of the requests; about 0.03 us a request.
-
-        Parameters and errors are those of `simulate`.
-
-        Notes
-        -----
-        Every channel cuts its requests into windows as its controller would see them and serves all requests
-        of a window to one row together. Bus, bank groups, activates and banks each have a clock that the work
-        of a window moves on; the furthest one counts.
-        """
-        self._check(accesses)
-        _check_shape("writes", writes, accesses)
-        model = _core.dram.AnalyticDram(self._spec)
-        model.feed(accesses, writes)
-        reads, written, hits, activates, refreshes, cycles = model.counts()
-        return DramCounts(
-            reads=reads,
-            writes=written,
-            row_hits=hits,
-            activates=activates,
-            refreshes=refreshes,
-            cycles=cycles,
-        )
 
     def check(
         self, commands: NDArray[np.void], *, end: int | None = None, most: int = 100

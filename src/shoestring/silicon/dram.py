@@ -1,4 +1,4 @@
-"""DRAM of an accelerator: a device from YAML, its channels and address map, and both levels of timing."""
+"""DRAM of an accelerator: a device from YAML, its channels and address map, and its commands."""
 
 import re
 from dataclasses import dataclass, field
@@ -149,7 +149,7 @@ class Device(YamlModel):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class DramRun:
-    """What a stream of requests cost; of the analytic model the fields of the command level are None."""
+    """What a stream of requests cost."""
 
     counts: DramCounts
     clock_ns: float
@@ -293,11 +293,6 @@ class Dram:
             self._accesses(addresses), writes.astype(np.uint8), arrivals, log_commands=log_commands
         )
         return self._run(counts, commands)
-
-    def bounds(self, addresses: NDArray[np.uint64], writes: NDArray[np.bool_]) -> DramRun:
-        """Run requests through the analytic model; see `DramSpec.bounds`."""
-        counts = self.spec.bounds(self._accesses(addresses), writes.astype(np.uint8))
-        return self._run(counts, np.empty(0, COMMAND_DTYPE))
 
     def check(self, run: DramRun) -> tuple[Violation, ...]:
         """Return what the commands of a run violate; none if all is well."""

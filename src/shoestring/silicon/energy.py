@@ -108,8 +108,8 @@ def dram_energy_pj(dram: Dram, counts: DramCounts, table: EnergyTable) -> DramEn
     ----------
     dram : Dram
     counts : DramCounts
-        Of `Dram.simulate` or `Dram.bounds`. The latter does not know when a rank was closed: all its clocks
-        then count as open, which is the upper bound.
+        Of `Dram.simulate`, or counted without commands. Then nobody knows when a rank was closed: all its
+        clocks count as open, which is the upper bound.
     table : EnergyTable
         ``dram_model: flat`` puts every bit moved at `dram_flat_pj_per_bit` and the rest at 0.
     """

@@ -318,6 +318,6 @@ def test_arrays_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(DataError, match="must not fall"):
         spec().simulate(accesses, writes, np.array([-1, 5, 6, 7], np.int64))
     with pytest.raises(DataError, match="uint64"):
-        spec().bounds(accesses.astype(np.int64), writes)
+        spec().simulate(accesses.astype(np.int64), writes)
     with pytest.raises(DataError, match="COMMAND_DTYPE"):
         spec().check(np.zeros(3))  # type: ignore[arg-type]  # the wrong type on purpose

@@ -1,5 +1,6 @@
 """Devices, address maps, runs and their energy."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -170,8 +171,9 @@ def test_the_energy_of_a_run_is_the_sum_of_its_parts() -> None:
 def test_without_the_states_of_rows_all_clocks_count_as_open() -> None:
     dram, table = Dram(DDR4), EnergyTable.from_yaml("energy")
     stream, kinds = lines(5000), reads(5000)
-    exact = dram_energy_pj(dram, dram.simulate(stream, kinds).counts, table)
-    bound = dram_energy_pj(dram, dram.bounds(stream, kinds).counts, table)
+    counts = dram.simulate(stream, kinds).counts
+    exact = dram_energy_pj(dram, counts, table)
+    bound = dram_energy_pj(dram, replace(counts, active_clocks=None), table)
     assert exact.standby_pj <= bound.standby_pj * 1.01
     assert bound.total_pj == pytest.approx(exact.total_pj, rel=0.05)
 

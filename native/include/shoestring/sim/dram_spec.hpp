@@ -1,5 +1,5 @@
 #pragma once
-// What a DRAM is: geometry, timings and the map from addresses. Scheduler, checker and analytic model share this and
+// What a DRAM is: geometry, timings and the map from addresses. Scheduler and checker share this and
 // nothing else. All timings are clocks of the memory; names are those of the JEDEC standards.
 
 #include <array>

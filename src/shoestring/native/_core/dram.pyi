@@ -1,4 +1,4 @@
-"""DRAM: commands, bounds, and a checker of traces."""
+"""DRAM: commands, and a checker of traces."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -24,13 +24,3 @@ def decode(spec: DramSpec, accesses: Annotated[NDArray[numpy.uint64], dict(shape
     """
     Write channel, rank, group, bank, row, column of every access into fields.
     """
-
-class AnalyticDram:
-    """Row hits and bounds of a stream, without a schedule."""
-
-    def __init__(self, spec: DramSpec) -> None: ...
-
-    def feed(self, accesses: Annotated[NDArray[numpy.uint64], dict(shape=(None,), order='C', device='cpu', writable=False)], writes: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> None: ...
-
-    def counts(self) -> tuple:
-        """reads, writes, row hits, activates, refreshes, cycles"""
