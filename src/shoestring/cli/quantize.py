@@ -261,6 +261,8 @@ def _run(
     write_bytes_atomic(out.with_suffix(".onnx"), files.onnx)
     write_text_atomic(out.with_suffix(".json"), files.manifest)
     _remove_checkpoints(checkpoint.parent)
+    if weights is None:
+        note(f"no --weights were given; the model was quantised with the weights that {factory} gave it")
     return report
 
 

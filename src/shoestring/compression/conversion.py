@@ -33,6 +33,7 @@ __all__ = [
     "is_relu",
     "quantize_model",
     "require_batch_norm",
+    "reshape_views_",
     "trace",
 ]
 
@@ -179,6 +180,18 @@ def trace(model: nn.Module) -> fx.GraphModule:
         ) from e
 
 
+def reshape_views_(graph: fx.GraphModule) -> bool:
+    """Turn every ``x.view(shape)`` into ``x.reshape(shape)``; return whether there was one.
+
+    Values are the same, and channels-last images pass too.
+    """
+    views = [n for n in graph.graph.nodes if n.op == "call_method" and n.target == "view"]
+    for node in views:
+        node.target = "reshape"
+    graph.recompile()
+    return bool(views)
+
+
 def quantize_model(model: nn.Module, config: QuantConfig) -> QuantizedModel:
     """Return the fake-quantised twin of a model.
 
@@ -202,6 +215,7 @@ def quantize_model(model: nn.Module, config: QuantConfig) -> QuantizedModel:
     """
     graph = trace(model)
     check_supported(graph)
+    reshape_views_(graph)
     names = list(dict.fromkeys(str(n.target) for n in graph.graph.nodes if _is_weighted(graph, n)))
     if not names:
         raise UnsupportedModelError(
@@ -331,8 +345,9 @@ def _check_module(name: str, layer: nn.Module) -> None:
         )
     if not isinstance(layer, (*WEIGHTED_MODULES, *RELU_MODULES, *PLAIN_MODULES)):
         raise UnsupportedModelError(
-            f"layer {name!r} ({kind}) is not supported; activations are quantised after ReLU or ReLU6 only. "
-            "Replace it (e.g. SiLU or GELU by ReLU) and fine-tune the float model first"
+            f"layer {name!r} ({kind}) is not supported; allowed are Conv2d, Linear, BatchNorm2d, ReLU, "
+            "ReLU6, pooling, Flatten, Identity and Dropout. Replace it (e.g. SiLU or GELU by ReLU) and "
+            "fine-tune the float model first"
         )
     if isinstance(layer, WEIGHTED_MODULES) and not _computes_as_its_base(layer):
         raise UnsupportedModelError(

@@ -15,6 +15,7 @@ from shoestring.compression.conversion import (
     check_supported,
     device_of,
     quantize_model,
+    reshape_views_,
     trace,
 )
 from shoestring.compression.distillation import DEFAULT_OPTIONS, DistillationConfig, RunOptions, distil
@@ -97,15 +98,18 @@ def freeze(model: nn.Module) -> nn.Module:
     Returns
     -------
     nn.Module
-        In evaluation mode, without gradients, in channels-last layout.
+        In evaluation mode, without gradients, in channels-last layout; a graph of the same layers if the
+        model calls ``view``, which would refuse that layout.
 
     Raises
     ------
     UnsupportedModelError
         If the substrate does not cover the model; said here, before any time is spent.
     """
-    check_supported(trace(model))
-    return _channels_last(copy.deepcopy(model).eval().requires_grad_(False))
+    graph = trace(model)
+    check_supported(graph)
+    teacher = graph if reshape_views_(graph) else copy.deepcopy(model)
+    return _channels_last(teacher.eval().requires_grad_(False))
 
 
 def num_classes(teacher: nn.Module, image_shape: ImageShape) -> int:

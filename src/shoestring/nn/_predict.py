@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from shoestring.core.errors import ConfigError, DataError
+from shoestring.nn._views import ViewsReshape
 
 __all__ = ["predict_logits", "top1"]
 
@@ -42,7 +43,7 @@ def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 500) -> T
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), ViewsReshape():
             parts = [
                 model(x.contiguous(memory_format=torch.channels_last)).float()
                 for x in torch.split(images, batch_size)

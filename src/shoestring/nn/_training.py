@@ -21,6 +21,7 @@ from shoestring.core.files import write_bytes_atomic
 from shoestring.core.recorder import NullRecorder, Recorder
 from shoestring.core.seeds import derive_seed
 from shoestring.nn._augment import Augmentation
+from shoestring.nn._views import ViewsReshape
 
 __all__ = [
     "CIFAR_TRAINING",
@@ -263,7 +264,7 @@ class _Run:
         config = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = one_cycle(step, self.num_steps, config.peak_lr, config.warmup_fraction)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16), ViewsReshape():
             logits_BK = self.model(x_BCHW)
         logits_BK = logits_BK.float()
         loss = nn.functional.cross_entropy(logits_BK, target_B, label_smoothing=config.label_smoothing)

@@ -255,3 +255,25 @@ def test_a_pickle_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     torch.save(torch.nn.ReLU(), "pickle.pt")
     assert main([*NOISE, "--weights", "pickle.pt"]) == 2
     assert "pickled Python objects" in capsys.readouterr().err
+
+
+def test_a_model_without_weights_is_said_to_have_its_own(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del work
+    arguments = [w for w in NOISE if w not in {"--weights", "net.pt"}]
+    assert main([*arguments, "--json"]) == 0
+    assert "no --weights were given" in capsys.readouterr().err
+    assert main([*NOISE, "--out", "two.safetensors", "--json"]) == 0
+    assert "no --weights" not in capsys.readouterr().err
+
+
+def test_images_that_do_not_fit_say_so_without_the_words_of_the_tracer(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del work
+    assert main([*NOISE, "--input", "3x8x8"]) == 2
+    err = capsys.readouterr().err
+    assert "images of shape 3x8x8 do not run through the model" in err
+    assert "While executing" not in err
+    assert "tlparse" not in err

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from shoestring.compression.conversion import QuantConfig
-from shoestring.compression.quantizers import activation_quantizers
+from shoestring.compression.conversion import QuantConfig, quantize_model
+from shoestring.compression.quantizers import activation_quantizers, observing
 from shoestring.compression.runs import calibrate, freeze, num_classes
 from shoestring.core.errors import DataError, UnsupportedModelError
 
@@ -21,6 +21,30 @@ def test_a_frozen_teacher_is_a_copy_without_gradients(teacher: nn.Module) -> Non
     assert all(p.requires_grad for p in teacher.parameters())
     x = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(frozen(x), teacher.eval()(x), rtol=1e-4, atol=1e-5)
+
+
+class Viewed(nn.Module):
+    """Ends as many hand-written classifiers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.last = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Linear(144, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.conv(x)).relu()
+        return self.last(x.view(x.size(0), -1))  # type: ignore[no-any-return]  # torch's stub
+
+
+def test_a_model_that_views_its_images_takes_them_in_any_layout() -> None:
+    model = Viewed().eval()
+    x = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    last = x.contiguous(memory_format=torch.channels_last)
+    frozen, student = freeze(model), quantize_model(model, QuantConfig(w_bits=8, a_bits=8))
+    student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # typed for tensors only
+    torch.testing.assert_close(frozen(last), model(x), rtol=1e-4, atol=1e-5)
+    with observing(student):
+        assert student(last).shape == (5, 3)
+    assert set(frozen.state_dict()) == set(model.state_dict())
 
 
 def test_a_model_that_is_not_covered_is_refused_before_any_work() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from shoestring.core.errors import ConfigError, DataError
-from shoestring.nn import cifar_resnet, predict_logits, top1
+from shoestring.nn import TrainingConfig, cifar_resnet, fit_classifier, predict_logits, top1
 
 
 def images(num: int = 7) -> torch.Tensor:
@@ -19,6 +19,27 @@ def test_the_batch_size_does_not_matter(batch_size: int) -> None:
     assert whole.shape == (7, 10)
     # Kernels may be chosen by batch size, so sums of float32 may differ in order.
     torch.testing.assert_close(predict_logits(model, images(), batch_size), whole, rtol=1e-4, atol=1e-5)
+
+
+class Viewed(nn.Module):
+    """Ends as many hand-written classifiers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(1, 4, 3), nn.Linear(144, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x).relu()
+        return self.last(x.view(x.size(0), -1))  # type: ignore[no-any-return]  # torch's stub
+
+
+def test_a_model_that_views_its_images_is_predicted_and_trained() -> None:
+    model = Viewed()
+    expected = model(images())
+    torch.testing.assert_close(predict_logits(model, images()), expected, rtol=1e-4, atol=1e-5)
+    config = TrainingConfig(epochs=1, batch_size=7, augment=False, flip=False)
+    fit_classifier(model, images(), torch.arange(7), config, seed=0)
+    assert not torch.equal(predict_logits(model, images()), expected)
 
 
 def test_every_module_keeps_its_own_mode() -> None:

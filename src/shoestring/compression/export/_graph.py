@@ -464,7 +464,7 @@ def _record(graph: fx.GraphModule, num_images: int, image_shape: tuple[int, int,
             recorder.run(images)
         recorder.env.clear()
     except (RuntimeError, ValueError, TypeError, IndexError) as e:
-        reason = " ".join(str(e).split())
+        reason = " ".join(str(e).partition("While executing")[0].split())  # what torch.fx adds is no help
         raise DataError(
             f"images of shape {'x'.join(map(str, image_shape))} do not run through the model: {reason}. "
             "Give the shape (channels x height x width) that it was trained on"
