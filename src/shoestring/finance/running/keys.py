@@ -6,11 +6,12 @@ from typing import Any
 
 import pandas as pd
 
+from shoestring.core.config import to_dict
 from shoestring.core.errors import ConfigError
 from shoestring.finance.market.panel import PricePanel
 from shoestring.finance.records.code_digest import code_digest
 from shoestring.finance.records.digest import FrameDigest, digest_json, digest_known
-from shoestring.finance.strategies.interface import KnownTable, Strategy
+from shoestring.finance.strategies.interface import KnownTable, Strategy, StrategyInfo
 
 __all__ = ["Digests", "check_unique", "strategy_code"]
 
@@ -42,12 +43,21 @@ def strategy_code(strategy: Strategy, stage: str = "weights") -> tuple[str, Any]
         The strategy.
     stage : str
         ``features``, ``fit`` or ``weights``.
+
+    Returns
+    -------
+    code : str
+        Digest of the source, and of what the strategy declares where that decides the stage: the words of
+        `compose` or of a YAML file stand in no source.
+    params
+        Parameters as JSON values.
     """
+    declared = _declared(strategy.info, stage)
     parts = strategy.parts(stage)
     if parts is None:
-        return code_digest(strategy), strategy.params()
+        return digest_json([code_digest(strategy), declared]), strategy.params()
     codes = [code_digest(strategy), *(code_digest(p) for part in parts for p in _nested(part))]
-    return digest_json(codes), [_part_params(p) for p in parts]
+    return digest_json([codes, declared]), [_part_params(p) for p in parts]
 
 
 def check_unique(strategies: Iterable[Strategy]) -> None:
@@ -68,6 +78,15 @@ def check_unique(strategies: Iterable[Strategy]) -> None:
                 f"{key[0]} {key[1]} stands for different code: {_where(other)} and {_where(strategy)}; "
                 "give one of them another version"
             )
+
+
+def _declared(info: StrategyInfo, stage: str) -> dict[str, Any]:
+    """Return the declared words that decide a stage; every hook sees the dates of the schedule."""
+    words: dict[str, Any] = {"schedule": to_dict(info.schedule)}
+    if stage == "weights":
+        limits = {"long_only": info.long_only, "max_gross": info.max_gross}
+        words |= {"refit": info.refit, "uses_previous": info.uses_previous, **limits}
+    return words
 
 
 def _nested(part: Any) -> list[Any]:

@@ -207,7 +207,6 @@ def _document(strategy: Strategy, panel: PricePanel, config: RunConfig, digests:
         code=code,
         params={
             "strategy": params,
-            "schedule": str(strategy.info.schedule),
             "simulate": code_digest(backtest),
             "config": to_dict(config),
         },
@@ -237,7 +236,7 @@ def _book(
             "config": to_dict(replace(config, seed=0)),
             "long_only": strategy.info.long_only,
             "max_gross": strategy.info.max_gross,
-            "report": code_digest(strategy),
+            "report": _report_document(strategy),
         },
         inputs=inputs,
     )
@@ -260,6 +259,13 @@ def _book(
         }
 
     return store.cached(document, compute)
+
+
+def _report_document(strategy: Strategy) -> Any:
+    """Describe what decides a strategy's own figures; nothing where it has none."""
+    if type(strategy).report is Strategy.report:
+        return None
+    return [code_digest(strategy), strategy.params()]
 
 
 def _exposure(result: Backtest) -> dict[str, float]:
