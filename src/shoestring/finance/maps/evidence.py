@@ -45,7 +45,7 @@ TUNED: Mapping[str, Mapping[str, float]] = {
         "lam": 0.5,
         "tuned": 0.003,
     },
-    US385: {"dqn": 0.003, "maps8": 0.003, "mlp": 0.001, "lam": 0.005, "tuned": 0.003},
+    US385: {"dqn": 0.001, "maps8": 0.003, "mlp": 0.001, "lam": 0.05, "tuned": 0.003},
 }
 """Best validation Sharpe ratio in the stored tuning evidence: learning rates, and lambda of the arm
 ``maps8-tuned`` (with its own learning rate under ``tuned``); a test compares them."""
