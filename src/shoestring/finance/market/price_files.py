@@ -74,6 +74,9 @@ def _read_folder(folder: Path) -> dict[str, pd.DataFrame]:
     if not files:
         raise DataError(f"{folder} has no .csv, .csv.gz or .parquet file; give a folder of price files")
     names = [_same_name(_stem(f)) for f in files]
+    twice = next((n for i, n in enumerate(names) if n in names[:i]), None)
+    if twice is not None:
+        raise DataError(f"{folder} has two files of {twice!r}; keep one")
     if all(n in FIELDS for n in names):
         return _aligned({n: _indexed(_read_table(f), f) for n, f in zip(names, files, strict=True)})
     assets = [_adjusted(_single(_indexed(_read_table(f), f), f)) for f in files]
@@ -124,12 +127,15 @@ def _long(table: pd.DataFrame, path: Path, asset: str) -> dict[str, pd.DataFrame
     rows = rows.rename(columns={c: _same_name(c) for c in rows.columns if c != "asset"})
     if "date" not in rows.columns:
         raise DataError(f"{path} has no column date; it has {list(table.columns)[:8]}")
+    nameless = rows["asset"].isna() | (rows["asset"] == "")
+    if nameless.any():
+        raise DataError(f"{path} has a row without {asset} on {rows['date'][nameless].iloc[0]}; name it")
+    rows["date"] = _as_dates(rows["date"], path)
     twice = rows.duplicated(["date", "asset"])
     if twice.any():
         bad = rows[twice].iloc[0]
-        raise DataError(f"{path} has two rows of {bad['asset']!r} on {bad['date']}; keep one")
+        raise DataError(f"{path} has two rows of {bad['asset']!r} on {bad['date'].date()}; keep one")
     known = [c for c in rows.columns if c in FIELDS]
-    rows["date"] = _as_dates(rows["date"], path)
     return {f: rows.pivot(index="date", columns="asset", values=f).sort_index() for f in known}
 
 
@@ -166,11 +172,23 @@ def _read_table(path: Path) -> pd.DataFrame:
             optional("pyarrow", "finance")
             table = pd.read_parquet(path)
             return table.reset_index() if isinstance(table.index, pd.DatetimeIndex) else table
-        return pd.read_csv(path)
+        return _read_csv(path)
     except OSError as e:
         raise StorageError(e.errno, f"could not read {path}: {e}; check the path and its permissions") from e
     except ValueError as e:
         raise DataError(f"{path} is no readable table ({e}); check the file") from e
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Read a file without what pandas guesses of names: NA is an asset, 000660 no number, A.1 no second A."""
+    head = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
+    twice = head[head.duplicated() & (head != "")]
+    if len(twice):
+        raise DataError(f"{path} has two columns {twice.iloc[0]!r}; keep one")
+    table = pd.read_csv(path)
+    for name in (n for n in head if n.lower() in _ASSET):
+        table[name] = pd.read_csv(path, usecols=[name], dtype=str, keep_default_na=False)[name]
+    return table
 
 
 def _indexed(table: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -188,7 +206,13 @@ def _indexed(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 def _as_dates(values: "pd.Series[str]", path: Path) -> "pd.Series[pd.Timestamp]":
     try:
-        return pd.to_datetime(values, format="ISO8601").astype("datetime64[ns]")
+        dates = pd.to_datetime(values, format="ISO8601")
+        if dates.dt.tz is not None:
+            raise DataError(
+                f"{path}: the dates carry the time zone {dates.dt.tz}; write the exchange's own trading days "
+                "without one, as in 2015-03-31"
+            )
+        return dates.astype("datetime64[ns]")
     except (ValueError, TypeError) as e:
         raise DataError(f"{path}: the column date holds what is no date ({e}); write 2015-03-31") from e
 
@@ -201,4 +225,6 @@ def _same_name(name: object) -> str:
 
 
 def _stem(path: Path) -> str:
-    return path.name.split(".")[0]
+    """Return the name of a file without its ending; BRK.B.csv is BRK.B."""
+    ending = next(e for e in sorted(_ENDINGS, key=len, reverse=True) if path.name.lower().endswith(e))
+    return path.name[: -len(ending)]

@@ -105,6 +105,8 @@ def test_prices_below_zero_are_refused_or_missing(tmp_path: Path) -> None:
         ("p.csv", "date,A\n01/02/2020,1\n", "no date"),  # January or February?
         ("p.csv", "date,A\n2020-01-02,1\n2020-01-02,2\n", "2020-01-02 twice"),
         ("p.csv", "date,ticker,close\n2020-01-02,A,1\n2020-01-02,A,2\n", "two rows of 'A' on 2020-01-02"),
+        ("p.csv", "date,A,A\n2020-01-02,1,2\n", "two columns 'A'"),
+        ("p.csv", "date,ticker,close\n2020-01-02,,1\n", "a row without ticker on 2020-01-02"),
         ("p.csv", "date,ticker,volume\n2020-01-02,A,1\n", "but no close"),
         ("p.csv", "day,ticker,close\n2020-01-02,A,1\n", "no column date"),
         ("p.csv", "", "no readable table"),
@@ -116,6 +118,33 @@ def test_a_faulty_file_is_refused(tmp_path: Path, name: str, text: str, says: st
     with pytest.raises(DataError) as error:
         read_prices(write(tmp_path, name, text))
     assert says in str(error.value)
+
+
+def test_names_of_assets_are_taken_as_they_are_written(tmp_path: Path) -> None:
+    text = "date,ticker,close\n2020-01-02,NA,1\n2020-01-02,000660,2\n2020-01-02,TRUE,3\n"
+    assert read_prices(write(tmp_path, "p.csv", text)).assets == ("000660", "NA", "TRUE")
+
+
+def test_a_file_may_have_a_dot_in_the_name_of_its_asset(tmp_path: Path) -> None:
+    for name in ("BRK.A.csv", "BRK.B.csv"):
+        write(tmp_path, name, "date,close\n2020-01-02,1\n")
+    assert read_prices(tmp_path).assets == ("BRK.A", "BRK.B")
+
+
+def test_two_files_of_one_asset_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, "A.csv", "date,close\n2020-01-02,1\n")
+    pd.DataFrame({"date": ["2020-01-02"], "close": [1.0]}).to_parquet(tmp_path / "A.parquet")
+    with pytest.raises(DataError, match="two files of 'A'"):
+        read_prices(tmp_path)
+
+
+def test_dates_with_a_time_zone_are_refused(tmp_path: Path) -> None:
+    zoned = pd.DataFrame(
+        {"A": [1.0]}, index=pd.DatetimeIndex(["2020-01-02"], tz="America/New_York", name="date")
+    )
+    zoned.to_parquet(tmp_path / "p.parquet")
+    with pytest.raises(DataError, match="the dates carry the time zone America/New_York"):
+        read_prices(tmp_path / "p.parquet")
 
 
 def test_a_faulty_folder_is_refused(tmp_path: Path) -> None:
