@@ -128,8 +128,8 @@ def backtest(
     - A held asset without a price is valued at its last one. On a rebalance it cannot be traded: it stays,
       and the targets of the others shrink so that the gross weight is not more than what was asked for.
       A wanted asset without a price is not bought; its share stays in cash (`Backtest.unfilled`).
-    - An asset that has no price any more after some date is delisted: the day after, its position is booked
-      to cash at the last price, without costs.
+    - An asset that has no price any more from some date to `end` is delisted: the day after, its position is
+      booked to cash at the last price, without costs.
     - When shorts or leverage eat up everything, the portfolio ends at 0.
 
     Costs O(T N) memory and time, times the number of sweeps (about 5 at usual costs; at most as many as an
@@ -144,7 +144,7 @@ def backtest(
     rows = rows[inside] - offset
     wanted = targets.to_numpy()[inside]
 
-    close = panel.close.to_numpy()
+    close = panel.close.to_numpy()[: offset + len(window)]  # what comes after the end decides nothing
     market = _Market.of(close, offset, len(window))
     solved = _solve(market, rows, wanted, costs.rate)
     return _assemble(window, market, rows, wanted, solved, costs)

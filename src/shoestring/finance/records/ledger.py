@@ -182,6 +182,29 @@ class Ledger:
             return open_[-1:]
         return [d for d in open_ if d == due[-1]]
 
+    def orders(self, entry: Entry) -> bytes:
+        """Return the content of a written order file.
+
+        Raises
+        ------
+        StorageError
+            If it is gone, or is not what was written.
+        """
+        path = self.folder / entry.orders
+        try:
+            content = path.read_bytes()
+        except OSError as e:
+            raise StorageError(
+                e.errno,
+                f"the order file {path} was written and cannot be read: {e.strerror}; restore it from a copy",
+            ) from e
+        if digest_bytes(content) != entry.sha256:
+            raise StorageError(
+                f"the order file {path} is not what was written: it was changed or damaged. "
+                "Restore it from a copy; the date is not run again"
+            )
+        return content
+
     def sweep(self) -> Swept:
         """Settle the claims of processes that are dead; see the class for what becomes of them."""
         finished: list[Entry] = []
@@ -230,7 +253,7 @@ def _day(date: Any) -> str:
     if isinstance(date, dt.date):
         return date.strftime("%Y-%m-%d")
     try:
-        return dt.date.fromisoformat(str(date)[:10]).isoformat()
+        return dt.datetime.fromisoformat(str(date)).date().isoformat()
     except ValueError as e:
         raise ConfigError(f"date {date!r} is no date; write it as YYYY-MM-DD") from e
 

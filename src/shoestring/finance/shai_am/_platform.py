@@ -34,7 +34,7 @@ from shoestring.finance.shai_am.functional import (
     read_orders,
     run_backtest,
 )
-from shoestring.finance.strategies.interface import KnownTable, Sources, Strategy
+from shoestring.finance.strategies.interface import KnownTable, Sources, Strategy, StrategyInfo
 
 __all__ = ["DEFAULT_MARKET", "Executor", "LiveRun", "Platform"]
 
@@ -252,7 +252,8 @@ class Platform:
         loaded = _loaded(strategy)
         info = loaded.info
         panel, about, tables = self.market(data, known, loaded)
-        self.metadata.freeze(info.name, info.version, describe(loaded)["code"])
+        code = describe(loaded)["code"]
+        self._check_frozen(info, code)
         claim = self.ledger.claim(info.name, info.version, date)
         if claim is None:
             return self._written(info.name, info.version, date)
@@ -260,8 +261,9 @@ class Platform:
         run_id = _new_id()
         self.metadata.begin(run_id, info.name, info.version, "live", document)
         try:
-            made = decide(loaded, panel, date, start=start, known=tables, seed=seed, store=self.store)
+            made = decide(loaded, panel, claim.date, start=start, known=tables, seed=seed, store=self.store)
             content = orders_csv(made.weights.iloc[0])
+            self.metadata.freeze(info.name, info.version, code)
             path = self.ledger.write_orders(claim, content)
         except BaseException as e:
             self.ledger.release(info.name, info.version, date)
@@ -272,7 +274,7 @@ class Platform:
         self.metadata.finish(
             run_id, key=digest_json(document), artifacts=artifacts, metrics={}, tasks=made.tasks
         )
-        return _live_run(info.name, info.version, claim.date, path, again=False)
+        return _live_run(info.name, info.version, claim.date, path, content, again=False)
 
     def last_due(self, strategy: Strategy, data: Data = "") -> str | None:
         """Return the last session of the data if the strategy is due on it, else None."""
@@ -397,21 +399,25 @@ class Platform:
         if entry is None or entry.status != "written":
             holder = "nobody any more; run again" if entry is None else f"process {entry.worker}"
             raise StorageError(f"{name} {version} on {date} is being run by {holder}")
-        path = self.folder / entry.orders
-        return _live_run(name, version, entry.date, path, again=True)
+        content = self.ledger.orders(entry)
+        return _live_run(name, version, entry.date, self.folder / entry.orders, content, again=True)
 
     def _begin(self, strategy: Strategy, about: Mapping[str, Any], config: RunConfig) -> str:
         info = strategy.info
         document = {**_document(strategy, about), "config": to_dict(config)}
+        self._check_frozen(info, document["code"])
+        run_id = _new_id()
+        self.metadata.begin(run_id, info.name, info.version, "backtest", document)
+        return run_id
+
+    def _check_frozen(self, info: StrategyInfo, code: str) -> None:
+        """Refuse code under a name and version that ran live with other code."""
         frozen = self.metadata.frozen(info.name, info.version)
-        if frozen is not None and frozen != document["code"]:
+        if frozen is not None and frozen != code:
             raise ConfigError(
                 f"{info.name} {info.version} ran live in this workspace with other code; "
                 "give the changed strategy another version"
             )
-        run_id = _new_id()
-        self.metadata.begin(run_id, info.name, info.version, "backtest", document)
-        return run_id
 
     def _finish(self, run_id: str, manifest: Manifest) -> Run:
         self.metadata.finish(
@@ -469,13 +475,13 @@ def _toml(value: Any) -> str:
     return json.dumps(value)
 
 
-def _live_run(name: str, version: str, date: str, path: Path, *, again: bool) -> LiveRun:
+def _live_run(name: str, version: str, date: str, path: Path, content: bytes, *, again: bool) -> LiveRun:
     return LiveRun(
         strategy=name,
         version=version,
         date=date,
         orders=path,
-        weights=read_orders(path.read_bytes()),
+        weights=read_orders(content),
         again=again,
     )
 

@@ -31,8 +31,9 @@ class RunConfig:
             raise ConfigError(f"lag={self.lag}, seed={self.seed}; neither may be negative")
         for name, edge in (("start", "01-01"), ("end", "12-31")):
             text = str(getattr(self, name))
-            object.__setattr__(self, name, f"{text}-{edge}" if len(text) == 4 else text)
-        first, last = (_day(text) if text else None for text in (self.start, self.end))
+            day = f"{text}-{edge}" if len(text) == 4 else text
+            object.__setattr__(self, name, _day(day).isoformat() if day else "")
+        first, last = self.start, self.end
         if first and last and first > last:
             raise ConfigError(f"start={self.start} lies after end={self.end}; swap them")
 

@@ -137,6 +137,15 @@ def test_start_and_end_bound_the_value_and_the_trades() -> None:
     assert len(done.turnover) == 1
 
 
+def test_prices_after_the_end_decide_nothing() -> None:
+    nan = float("nan")
+    px = prices(A=[10.0, 10.0, nan, nan, 30.0], B=[10.0, 10.0, 10.0, 20.0, 20.0])
+    plan = weights(px, d0={"A": 1.0}, d2={"B": 1.0})
+    end = px.index[3]
+    done, cut = backtest(px, plan, end=end), backtest(px.loc[:end], plan)
+    assert done.nav.tolist() == cut.nav.tolist() == [1.0, 1.0, 1.0, 2.0]
+
+
 def test_no_rebalance_leaves_cash() -> None:
     px = prices(A=[10.0, 20.0])
     done = backtest(px, weights(px, d0={"A": 1.0}).iloc[:0])

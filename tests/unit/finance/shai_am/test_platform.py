@@ -247,6 +247,36 @@ def test_a_live_date_that_fails_can_run_again(platform: Platform, panel: PricePa
     assert not list(platform.folder.glob("orders/**/*.csv"))
 
 
+def test_a_live_date_that_failed_binds_no_code(platform: Platform, panel: PricePanel, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(FILE)
+    with pytest.raises(ConfigError, match="not due"):
+        platform.live(str(path), "2001-03-14", panel)
+    path.write_text(FILE.replace("lookback=30", "lookback=31"))
+    assert not platform.live(str(path), "2001-03-01", panel).again
+
+
+@pytest.mark.parametrize("damage", ["changed", "gone"])
+def test_an_order_file_that_is_not_what_was_written_is_refused(
+    platform: Platform, panel: PricePanel, damage: str
+) -> None:
+    orders = platform.live(MINE, "2001-03-01", panel).orders
+    if damage == "gone":
+        orders.unlink()
+    else:
+        orders.write_text("asset,target_weight\nCASH,1.0\n")  # whole, and not what was decided
+    with pytest.raises(StorageError, match="estore it from a copy"):
+        platform.live(MINE, "2001-03-01", panel)
+
+
+def test_a_live_date_is_one_date_however_it_is_written(platform: Platform, panel: PricePanel) -> None:
+    first = platform.live(MINE, "20010301", panel)
+    assert first.date == "2001-03-01"
+    assert platform.live(MINE, "2001-03-01", panel).again
+    with pytest.raises(ConfigError, match="is no date"):
+        platform.live(MINE, "2001-04-02x", panel)
+
+
 def test_a_date_that_another_process_holds_is_refused(platform: Platform, panel: PricePanel) -> None:
     platform.ledger.claim("momentum", "1.0", "2001-03-01")
     with pytest.raises(StorageError, match="is being run by"):
