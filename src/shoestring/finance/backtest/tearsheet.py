@@ -165,8 +165,11 @@ def _row(name: str, backtests: Mapping[str, Backtest], benchmark: str | None, co
         ("Turnover a year", f"{_number(figures['annual_turnover'])}x", ""),
         ("Costs a year", _percent(figures["annual_costs"], 2), ""),
     ]
+    if len({b.nav.index[0] for b in backtests.values()}) > 1:  # figures of unequal spans say so
+        cells.insert(0, ("First day", f"{backtest.nav.index[0]:%Y-%m-%d}", ""))
     if benchmark is not None and len(backtests) > 1:
-        cells.insert(3, ("Sharpe minus benchmark's", *_against(backtest, backtests[benchmark])))
+        place = next(i for i, cell in enumerate(cells) if cell[0] == "Sharpe ratio") + 1
+        cells.insert(place, ("Sharpe minus benchmark's", *_against(backtest, backtests[benchmark])))
     return {"name": name, "colour": colour, "is_benchmark": name == benchmark, "cells": cells}
 
 

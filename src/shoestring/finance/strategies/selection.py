@@ -19,7 +19,7 @@ class Selection:
 
     def equal_weight(self, gross: float = 1.0) -> "pd.Series[float]":
         """Give every chosen asset the same weight; they sum to `gross` (nothing chosen: all cash)."""
-        return self.scores * 0.0 + gross / max(len(self.scores), 1)
+        return (self.scores * 0.0).fillna(0.0) + gross / max(len(self.scores), 1)  # a score may be infinite
 
     def score_weight(self, gross: float = 1.0) -> "pd.Series[float]":
         """Give weights in proportion to the scores above the lowest chosen one; equal when all tie."""

@@ -106,6 +106,16 @@ def test_the_table_holds_the_figures_of_the_backtests(runs: dict[str, Backtest])
     assert "95 %" in row[3]
 
 
+def test_backtests_that_start_on_other_days_say_so(panel: PricePanel) -> None:
+    starts = [str(panel.dates[row].date()) for row in (0, 300)]
+    runs = {f"from {s}": backtest(panel, plan(panel, 50, 3), start=s) for s in starts}
+    head, *rows = Page(render_tearsheet(runs)).rows[:3]
+    column = [cell.strip() for cell in head].index("First day")
+    assert [row[column].strip() for row in rows] == starts
+    alike = dict.fromkeys(("a", "b"), runs[f"from {starts[0]}"])
+    assert "First day" not in render_tearsheet(alike)
+
+
 def test_the_months_are_those_of_the_returns(runs: dict[str, Backtest]) -> None:
     page = Page(render_tearsheet({"market": runs["market"]}))
     table = monthly_returns(runs["market"].returns)

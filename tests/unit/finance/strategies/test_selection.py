@@ -53,3 +53,8 @@ def test_bottom_k_takes_the_lowest() -> None:
 def test_choosing_nothing_is_refused() -> None:
     with pytest.raises(ConfigError):
         top_k(SCORES, 0)
+
+
+def test_an_infinite_score_is_weighted_like_any_other() -> None:
+    scores = pd.Series({"a": float("inf"), "b": 1.0, "c": 0.0})
+    assert top_k(scores, 2).equal_weight().to_dict() == {"a": 0.5, "b": 0.5}
