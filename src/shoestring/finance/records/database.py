@@ -44,9 +44,14 @@ def connect(path: Path, schema: str, version: int, *, durable: bool = True) -> s
     ------
     StorageError
         On a network file system (its locks do not hold, so a date could run twice), for a database of a
-        newer version, or a file that is no database.
+        newer version, a file that is no database, or a folder that cannot be made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise StorageError(
+            e.errno, f"could not make the folder {path.parent}: {e.strerror}; give one that can be written"
+        ) from e
     kind = file_system(path.parent)
     if kind in _NETWORK or kind.startswith("fuse.ssh"):
         raise StorageError(

@@ -64,3 +64,9 @@ def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
         twice()
     assert db.execute("SELECT count(*) FROM t").fetchone()[0] == 0
     db.close()
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="could not make the folder"):
+        connect(tmp_path / "file" / "a.sqlite", SCHEMA, 1)
