@@ -15,7 +15,7 @@ from shoestring.core.files import write_bytes_atomic
 
 __all__ = ["read_tensors", "write_tensors"]
 
-VERSION = 1
+VERSION = 2
 FORMAT = "shoestring-maps"
 
 
