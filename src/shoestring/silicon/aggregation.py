@@ -56,7 +56,7 @@ def machine_of(arch: Arch) -> Machine:
         four_activates_cycles=clk.t_faw * cycles,
         write_turn_cycles=(clk.cl + clk.t_rtrs + clk.t_wtr_l) * cycles / max(1, batch),
         refresh_share=clk.t_rfc / clk.t_refi if clk.t_refi else 0.0,
-        window=arch.dram.queue // 2,
+        window=arch.dram.queue,  # reads fill one half of it, writes the other
     )
     shape = CacheShape(bytes=cache.bytes, ways=cache.ways, line_bytes=cache.line_bytes, policy=cache.policy)
     return Machine(
