@@ -26,4 +26,4 @@ for _name, _entry, _help in (
     ("promote", "shoestring.cli.finance_promote:promote", "Move a version up: validated, paper, live."),
     ("render", "shoestring.cli.finance_render:render", "Write the Kubernetes jobs of a strategy."),
 ):
-    lazy_verb(app, _name, _entry, _help)
+    lazy_verb(app, _name, _entry, _help, computes=True)

@@ -5,29 +5,33 @@ import sys
 
 import pytest
 
+from shoestring.cli.lazy import SPINS
+
 CODE = """
 import os, sys
 {before}
 from shoestring.cli import main
 main({words!r})
-print("POLICY", os.environ.get("OMP_WAIT_POLICY"))
+print("SPINS", os.environ.get("GOMP_SPINCOUNT"))
 """
 
 
 @pytest.mark.parametrize(
-    ("words", "before", "policy"),
+    ("words", "before", "spins"),
     [
-        (["quantize", "--help"], "", "PASSIVE"),
-        (["graph", "train", "--help"], "", "PASSIVE"),
-        (["simulate", "sgcn", "--help"], "", "PASSIVE"),
-        (["simulate", "sgcn", "--help"], "os.environ['OMP_WAIT_POLICY'] = 'ACTIVE'", "ACTIVE"),
+        (["quantize", "--help"], "", SPINS),
+        (["graph", "train", "--help"], "", SPINS),
+        (["simulate", "sgcn", "--help"], "", SPINS),
+        (["simulate", "sgcn", "--help"], "os.environ['OMP_WAIT_POLICY'] = 'ACTIVE'", "None"),
+        (["simulate", "sgcn", "--help"], "os.environ['GOMP_SPINCOUNT'] = '7'", "7"),
         (["verify", "--help"], "", "None"),
     ],
 )
-def test_threads_of_verbs_that_compute_sleep_while_they_wait(
-    words: list[str], before: str, policy: str, monkeypatch: pytest.MonkeyPatch
+def test_threads_of_verbs_that_compute_spin_briefly_unless_the_user_decided(
+    words: list[str], before: str, spins: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
     code = CODE.format(before=before, words=words)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert f"POLICY {policy}" in done.stdout
+    assert f"SPINS {spins}" in done.stdout
