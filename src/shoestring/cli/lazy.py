@@ -52,10 +52,10 @@ def lazy_verb(
 
 
 def _spin_briefly() -> None:
-    """Make OpenMP threads that wait for one another spin for a moment and then sleep, unless the user decided.
+    """Make OpenMP threads that wait for one another spin for a moment, then sleep, unless the user decided.
 
-    By default they spin ten times as long. Where another program uses a core too, a spinning thread keeps that
-    core from the thread that all wait for. Without any spinning, every short product pays for waking up.
+    By default they spin ten times as long. Where another program uses a core too, a spinning thread keeps
+    that core from the thread that all wait for. Without any spinning, every short product pays for waking up.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
