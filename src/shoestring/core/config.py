@@ -11,7 +11,7 @@ import tomli_w
 
 from shoestring.core.errors import ConfigError
 
-__all__ = ["apply_overrides", "from_dict", "read_toml", "to_dict", "to_toml"]
+__all__ = ["apply_overrides", "from_dict", "read_toml", "to_dict", "to_plain", "to_toml"]
 
 C = TypeVar("C")
 SCHEMA = 1
@@ -19,7 +19,7 @@ SCHEMA = 1
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Return a config (a dataclass instance) as plain dicts, lists and scalars, with ``schema = 1``."""
-    return {"schema": SCHEMA, **_plain(config)}
+    return {"schema": SCHEMA, **to_plain(config)}
 
 
 def from_dict(kind: type[C], values: Mapping[str, Any]) -> C:
@@ -90,13 +90,14 @@ def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
     return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in values.items()}
 
 
-def _plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
+    """Return dataclasses, tuples and mappings within a value as dicts and lists; the rest stays."""
     if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
+        return [to_plain(v) for v in value]
     if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: to_plain(v) for k, v in value.items()}
     return value
 
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
-from shoestring.core.config import from_dict
+from shoestring.core.config import from_dict, to_plain
 from shoestring.core.errors import ConfigError
 from shoestring.finance.market.schedule import Schedule
 from shoestring.finance.market.view import DataView, KnownTable, NotEnoughHistoryError, Sources
@@ -112,7 +112,7 @@ class Strategy:
 
     def params(self) -> dict[str, Any]:
         """Return the parameters as plain values."""
-        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}  # type: ignore[arg-type]  # the decorator makes it a dataclass
+        return {f.name: to_plain(getattr(self, f.name)) for f in dataclasses.fields(self)}  # type: ignore[arg-type]  # the decorator makes it a dataclass
 
     @classmethod
     def from_params(cls: type[S], values: Mapping[str, Any] | None = None) -> S:
@@ -200,13 +200,3 @@ def _check_annotated(cls: type) -> None:
                 f"{cls.__name__}.{name} = {value!r} has no type, so it is no parameter; "
                 f"write {name}: {type(value).__name__} = {value!r}"
             )
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
-    if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
-    return value
